@@ -1,0 +1,1 @@
+//! Benches: one for each stage, and one end to end.
