@@ -1,0 +1,70 @@
+//! What can be asked for on the command line, and the exit codes.
+//!
+//! Each command is a module with an `Args` that clap fills and a `run(args) -> Result<Exit>`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: answered, or ran and ended with nothing lost.
+    Answered,
+    /// 1: a finding, as in an error in a config that `check` read.
+    Finding,
+    /// 2: could not answer, or not from everything that was given.
+    NotAnswered,
+}
+
+/// Shows how and why traffic moves in a Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "whyflow", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  whyflow check -c pipelines/all-in-one.yaml       what is wrong with this config?
+  whyflow run -c pipelines/all-in-one.yaml         collect, explain and export flows";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {}
+
+// === impl Cli ===
+
+/// Parses the arguments, does what they ask, and prints an error's whole chain once.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(exit) => exit.into(),
+        Err(error) if crate::terminal::is_closed_pipe(&error) => Exit::Answered.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::NotAnswered.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<Exit> {
+        match self.command {}
+    }
+}
+
+// === impl Exit ===
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Answered => 0,
+            Exit::Finding => 1,
+            Exit::NotAnswered => 2,
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! The daemon and the command line: what is asked for, and the wiring of the steps in the order
+//! that data travels. How a step works inside is known to its own crate alone.
+
+pub mod cli;
+pub mod terminal;
