@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct InterfaceId(pub u32);
 
 /// What an interface leads to. Only a pod's interface adds to counters; the others are evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum InterfaceKind {
     /// The host side of one pod's interface.

@@ -26,8 +26,8 @@ pub use connection::{Connection, ConnectionId, InitiatorFrom, Reporter, Seen, Si
 pub use endpoint::{Endpoint, EndpointKind, Labels, Service};
 pub use evidence::{Evidence, Outcome};
 pub use flow::{Counters, Detail, Flow, FlowKey, Origin, RowId};
-pub use intern::{Handle, Table};
 pub use interface::{Interface, InterfaceId, InterfaceKind, Interfaces};
+pub use intern::{Handle, Table};
 pub use net::{Addr, Protocol, TcpFlags, Tuple};
 pub use observation::{Direction, Drop, Observation};
 pub use policy::{Action, PolicyHit, PolicyKind, PolicyRef, Reason, Trace, Verdict};
