@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::check;
+
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -34,7 +36,10 @@ Examples:
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Say everything that is wrong with a config
+    Check(check::Args),
+}
 
 // === impl Cli ===
 
@@ -53,7 +58,9 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> Result<Exit> {
-        match self.command {}
+        match self.command {
+            Command::Check(args) => check::run(args),
+        }
     }
 }
 

@@ -3,3 +3,7 @@
 
 pub mod cli;
 pub mod terminal;
+
+pub mod config;
+
+pub mod check;

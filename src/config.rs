@@ -1,0 +1,73 @@
+//! The config: as written (`written`), checked against its schema with every error at once
+//! (`document`, `check`), and as meant (`settings`).
+
+pub mod problem;
+
+mod document;
+mod environment;
+mod yaml;
+
+pub mod written;
+
+mod conform;
+
+pub mod settings;
+
+pub mod reference;
+
+use std::path::Path;
+
+use document::Node;
+use problem::{Problem, Problems, Wrong};
+pub use settings::Settings;
+use written::Config;
+
+/// Reads a config file, with `${NAME}` taken from this process's environment.
+///
+/// # Errors
+/// All that is wrong with the file, in the order of its lines.
+pub fn load(path: &Path) -> Result<Settings, Problems> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problems::of_file(&file, format!("cannot read it: {error}")))?;
+    parse(&file, &text, &|name| std::env::var(name).ok())
+}
+
+/// Reads a config from its text. `variable` looks up the environment.
+///
+/// # Errors
+/// All that is wrong with the text, in the order of its lines.
+pub fn parse(
+    file: &str,
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Problems> {
+    let mut problems = Vec::new();
+    let mut document = yaml::parse(text).map_err(|problem| Problems::new(file, vec![problem]))?;
+    environment::expand(&mut document, variable, &mut problems);
+    let schema = reference::schema();
+    let value = conform::conform(&document, &schema, &mut problems);
+    match value.map(serde_json::from_value::<Config>) {
+        Some(Ok(config)) => match settings::settings(config) {
+            Ok(settings) if problems.is_empty() => return Ok(settings),
+            Ok(_) => {}
+            Err(wrong) => add_wrong(&document, wrong, &mut problems),
+        },
+        Some(Err(error)) if problems.is_empty() => {
+            problems.push(Problem::at(&document, "", error.to_string()));
+        }
+        _ => {}
+    }
+    Err(Problems::new(file, problems))
+}
+
+/// Adds what reading found, but for what may only follow from an error that is named already.
+fn add_wrong(document: &Node, wrong: Vec<Wrong>, problems: &mut Vec<Problem>) {
+    let is_first = problems.is_empty();
+    let named: Vec<String> = problems.iter().map(|problem| problem.field.clone()).collect();
+    let stands = |wrong: &Wrong| {
+        let follows = named.iter().any(|field| field.starts_with(&wrong.field));
+        is_first || !follows && document.has(&wrong.field)
+    };
+    problems.extend(wrong.into_iter().filter(stands).map(|wrong| wrong.placed(document)));
+}

@@ -1,0 +1,119 @@
+//! The spool and the exporters behind it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Closed windows on disk, written once, read by every exporter at its own pace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spool {
+    /// Where; nothing takes `spool` in the instance's part of `state_folder`.
+    pub folder: Option<PathBuf>,
+    /// The most disk space it takes; the oldest files go first, counted.
+    #[schemars(range(min = 1))]
+    pub disk_max_mib: u32,
+    /// How long a file stays after every exporter has passed it.
+    pub keep_minutes: u32,
+}
+
+/// One destination of flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exporter {
+    /// Parquet files in a local folder.
+    Parquet(Parquet),
+    /// This process's standard output.
+    Stdout(Stdout),
+}
+
+/// Parquet files, partitioned by date and hour, compressed with zstd. A file under its final name
+/// is complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parquet {
+    /// Where.
+    pub folder: PathBuf,
+    /// A file is finished after this long.
+    #[serde(default = "parquet_roll_seconds")]
+    #[schemars(range(min = 1))]
+    pub roll_seconds: u32,
+    /// A file is finished at this size.
+    #[serde(default = "parquet_roll_mib")]
+    #[schemars(range(min = 1))]
+    pub roll_mib: u32,
+    /// What happens when this exporter falls too far behind.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// How far behind it may fall.
+    #[serde(default = "lag_max_mib")]
+    #[schemars(range(min = 1))]
+    pub lag_max_mib: u32,
+}
+
+/// Standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stdout {
+    /// How rows look.
+    pub form: StdoutForm,
+    /// What happens when this exporter falls too far behind.
+    pub when_full: WhenFull,
+    /// How far behind it may fall.
+    #[schemars(range(min = 1))]
+    pub lag_max_mib: u32,
+}
+
+/// How rows look on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StdoutForm {
+    /// A table on a terminal, JSON lines otherwise.
+    #[default]
+    Auto,
+    /// A table.
+    Table,
+    /// JSON lines.
+    Json,
+}
+
+/// What happens when an exporter falls too far behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Its oldest files are skipped, counted.
+    #[default]
+    DropOldest,
+    /// The whole graph waits; only where every source can wait.
+    Block,
+}
+
+fn parquet_roll_seconds() -> u32 {
+    60
+}
+
+fn parquet_roll_mib() -> u32 {
+    64
+}
+
+fn lag_max_mib() -> u32 {
+    1_024
+}
+
+// === impl Spool ===
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { folder: None, disk_max_mib: 2_048, keep_minutes: 60 }
+    }
+}
+
+// === impl Stdout ===
+
+impl Default for Stdout {
+    fn default() -> Self {
+        let (form, when_full) = (StdoutForm::Auto, WhenFull::DropOldest);
+        Self { form, when_full, lag_max_mib: lag_max_mib() }
+    }
+}

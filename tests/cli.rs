@@ -1,0 +1,111 @@
+//! The command line as its user meets it: help, exit codes, and what is said of a broken config.
+//!
+//! `BLESS=1 cargo test` writes the checked-in texts anew.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn whyflow(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_whyflow"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("WHYFLOW_TEST_UNSET")
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn at_root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Compares with a checked-in text, or writes it when `BLESS` is set.
+#[track_caller]
+fn assert_same(path: &Path, text: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == text, "{} differs; BLESS=1 writes it anew. Now:\n{text}", path.display());
+}
+
+#[test]
+fn every_error_of_a_config_is_named_at_once() {
+    let output = whyflow(&["check", "-c", "tests/config/broken.yaml"]);
+    assert_eq!(code(&output), Some(1));
+    assert_same(&at_root("tests/config/broken.txt"), &said(&output));
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_named_at_once() {
+    let output = whyflow(&["check", "-c", "tests/config/meaningless.yaml"]);
+    assert_eq!(code(&output), Some(1));
+    assert_same(&at_root("tests/config/meaningless.txt"), &said(&output));
+}
+
+#[test]
+fn text_that_is_not_yaml_is_named_with_its_line() {
+    let output = whyflow(&["check", "-c", "tests/config/not-yaml.yaml"]);
+    assert_eq!(code(&output), Some(1));
+    assert_same(&at_root("tests/config/not-yaml.txt"), &said(&output));
+}
+
+#[test]
+fn a_config_that_is_not_there_cannot_be_checked() {
+    let output = whyflow(&["check", "-c", "tests/config/nowhere.yaml"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(said(&output).contains("cannot read it"), "{output:?}");
+}
+
+#[test]
+fn the_pipelines_that_are_shipped_are_right() {
+    for file in std::fs::read_dir(at_root("pipelines")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let output = whyflow(&["check", "-c", path.to_str().unwrap()]);
+            assert_eq!(code(&output), Some(0), "{}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn the_checked_in_schema_is_the_types() {
+    assert_same(&at_root("schemas/config.schema.json"), &whyflow::config::reference::schema_text());
+    let printed = said(&whyflow(&["check", "--schema"]));
+    assert_eq!(printed, whyflow::config::reference::schema_text());
+}
+
+#[test]
+fn the_config_page_describes_the_types() {
+    assert_same(&at_root("docs/config.md"), &whyflow::config::reference::page());
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let help = said(&whyflow(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names: Vec<&str> = commands
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.contains(&"check"), "{help}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        let output = whyflow(&[name, "--help"]);
+        assert_eq!(code(&output), Some(0), "{name}");
+        assert!(said(&output).contains("Example"), "`whyflow {name} --help` has no example");
+    }
+}
+
+#[test]
+fn an_unknown_command_is_a_question_that_could_not_be_answered() {
+    let output = whyflow(&["chekc"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("check"), "{output:?}");
+}
