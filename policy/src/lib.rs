@@ -1,1 +1,27 @@
-//! policy
+//! Why a connection is allowed or denied: policies of every dialect in one model, compiled, asked,
+//! and explained.
+//!
+//! The crate is pure: it refuses to know about I/O, tokio and clocks. Documents come in as JSON
+//! values with the place they were written at, endpoints come in with each question, and time
+//! comes in with each compiled set that is published.
+
+mod document;
+mod settings;
+
+mod names;
+
+mod compiled;
+mod question;
+mod timeline;
+
+mod explanation;
+pub mod hits;
+mod reach;
+
+pub use compiled::Compiled;
+pub use document::{Document, Problem, Severity};
+pub use explanation::{DecidedBy, Explanation, Side};
+pub use question::{Judgement, Party, Question};
+pub use reach::{Reach, reach};
+pub use settings::{Assume, Dialect, Dialects, Settings};
+pub use timeline::{AtTime, Timeline, TimelineLimits, TimelineStats, TimelineWriter};

@@ -1,0 +1,38 @@
+//! A question to the policies, and their answer.
+
+use schemas::{Addr, Endpoint, Protocol, Trace, Verdict};
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Party<'a> {
+    /// The address in use; `None` when it is not known.
+    pub addr: Option<Addr>,
+    /// Who has it.
+    pub endpoint: &'a Endpoint,
+}
+
+/// May this connection be opened?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who opens it.
+    pub from: Party<'a>,
+    /// Whom it reaches, after any service address was translated.
+    pub to: Party<'a>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port; for ICMP `type << 8 | code`; 0 for protocols without ports.
+    pub port: u16,
+    /// Source port; `None` when it is not known or any.
+    pub source_port: Option<u16>,
+}
+
+/// What both sides' policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The source's side.
+    pub egress: Trace,
+    /// The destination's side.
+    pub ingress: Trace,
+    /// The pair's verdict.
+    pub verdict: Verdict,
+}
