@@ -21,7 +21,8 @@ pub struct Lane {
 }
 
 /// Rows counted in `[from, to)`, flip to flip. All of them belong to the window that holds `from`.
-/// An empty one is a tick.
+/// An empty one is a tick. A large drain comes in several batches with the same `from` and `to`; the
+/// last of them carries the ledger.
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
     /// Whose.
@@ -32,7 +33,7 @@ pub struct Batch<T> {
     pub to: UnixNanos,
     /// What was counted.
     pub rows: Vec<T>,
-    /// What the source had drained when it made the batch.
+    /// What the source had drained when it had made the last batch of a drain.
     pub ledger: Option<Arc<Ledger>>,
 }
 
