@@ -1,6 +1,7 @@
 //! The command line as its user meets it: help, exit codes, and what is said of a broken config.
 //!
 //! `BLESS=1 cargo test` writes the checked-in texts anew.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

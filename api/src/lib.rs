@@ -1,1 +1,30 @@
-//! api
+//! Recent flows in memory, and the questions that can be asked about them over HTTP, with
+//! metrics and health beside them.
+//!
+//! It is fed by a branch of the graph that never waits for it ([`Feed`]), keeps what fits its
+//! limits ([`Recent`]), and answers from there ([`serve`]). It refuses to know where flows come
+//! from and where else they go. A slow reader loses rows, marked and counted; it never holds up
+//! the feed.
+
+mod metrics;
+
+mod recent;
+
+mod feed;
+
+mod query;
+
+mod answer;
+mod follow;
+
+mod readiness;
+pub mod status;
+
+mod serve;
+
+pub use feed::{Feed, feed};
+pub use metrics::Metrics;
+pub use query::{BadQuery, Query};
+pub use readiness::Readiness;
+pub use recent::{Limits, Recent};
+pub use serve::{Api, BindError, bind, serve};

@@ -1,0 +1,55 @@
+//! What this crate counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Counters and gauges of the API. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub(crate) rows: Counter,
+    pub(crate) dropped: Family<Reason, Counter>,
+    pub(crate) held_rows: Gauge,
+    pub(crate) held_bytes: Gauge,
+    pub(crate) followers: Gauge,
+    pub(crate) requests: Family<Answered, Counter>,
+}
+
+/// Why rows are not there for a reader who asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    pub(crate) reason: &'static str,
+}
+
+/// A request by path and status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Answered {
+    pub(crate) path: &'static str,
+    pub(crate) status: u16,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers everything under `whyflow_api_`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let Self { rows, dropped, held_rows, held_bytes, followers, requests } = metrics.clone();
+        registry.register("whyflow_api_rows", "Rows of closed windows taken in", rows);
+        let help = "Rows that a reader cannot have: memory (forgotten before their time), graph \
+                    (the feed was full), slow_reader (a follower was behind), open_rows (told at \
+                    once, not kept)";
+        registry.register("whyflow_api_dropped", help, dropped);
+        registry.register("whyflow_api_held_rows", "Rows held in memory", held_rows);
+        registry.register("whyflow_api_held_bytes", "Memory of the rows held", held_bytes);
+        registry.register("whyflow_api_followers", "Readers that follow now", followers);
+        registry.register("whyflow_api_requests", "Requests answered", requests);
+        metrics
+    }
+
+    pub(crate) fn dropped(&self, reason: &'static str, rows: u64) {
+        self.dropped.get_or_create(&Reason { reason }).inc_by(rows);
+    }
+}
