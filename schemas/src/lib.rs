@@ -21,6 +21,13 @@ pub mod flow;
 
 pub mod batch;
 
+pub mod columns;
+pub mod filter;
+pub mod json;
+
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
+
 pub use batch::{Batch, Closed, Lane, Ledger, Update};
 pub use connection::{Connection, ConnectionId, InitiatorFrom, Reporter, Seen, Since};
 pub use endpoint::{Endpoint, EndpointKind, Labels, Service};

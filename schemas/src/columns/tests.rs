@@ -1,0 +1,96 @@
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
+use proptest::prelude::*;
+
+use super::{ColumnsError, encode, flatten, read};
+use crate::json::FlowJson;
+use crate::samples::Sampler;
+
+fn rows_of(seed: u64, rows: usize) -> (RecordBatch, Vec<FlowJson>) {
+    let mut sampler = Sampler::new(seed, 1 + rows / 2);
+    let flows = sampler.closed(0, rows).rows;
+    let written = flows.iter().map(|flow| FlowJson::new(flow, &sampler.words())).collect();
+    (encode(&flows, &sampler.words()).unwrap(), written)
+}
+
+fn through_a_file(batch: &RecordBatch, chunk: usize) -> Vec<RecordBatch> {
+    let mut bytes = Vec::new();
+    let mut writer = FileWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+    for start in (0..batch.num_rows()).step_by(chunk) {
+        writer.write(&batch.slice(start, chunk.min(batch.num_rows() - start))).unwrap();
+    }
+    writer.finish().unwrap();
+    drop(writer);
+    FileReader::try_new(Cursor::new(bytes), None).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_is_stored_is_read_back_equal(seed: u64, rows in 0_usize..60) {
+        let (batch, written) = rows_of(seed, rows);
+        prop_assert_eq!(read(&batch).unwrap(), written);
+    }
+
+    #[test]
+    fn a_file_in_chunks_is_read_back_equal(seed: u64, rows in 1_usize..60, chunk in 1_usize..20) {
+        let (batch, written) = rows_of(seed, rows);
+        let chunks = through_a_file(&batch, chunk);
+        let back: Vec<_> = chunks.iter().flat_map(|chunk| read(chunk).unwrap()).collect();
+        prop_assert_eq!(back, written);
+    }
+
+    #[test]
+    fn flat_columns_say_the_same(seed: u64, rows in 0_usize..60) {
+        let (batch, written) = rows_of(seed, rows);
+        let flat = flatten(&batch).unwrap();
+        prop_assert_eq!(flatten(&flat).unwrap(), flat.clone());
+        prop_assert_eq!(read(&flat).unwrap(), written);
+    }
+}
+
+#[test]
+fn both_layouts_are_as_they_were() {
+    let (batch, _) = rows_of(1, 20);
+    let columns = |batch: &RecordBatch| {
+        let schema = batch.schema();
+        let line = |field: &Arc<Field>| format!("{}: {}", field.name(), field.data_type());
+        schema.fields().iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!("stored", columns(&batch));
+    insta::assert_snapshot!("flat", columns(&flatten(&batch).unwrap()));
+}
+
+#[test]
+fn an_empty_batch_has_the_columns_of_a_full_one() {
+    let (empty, full) = (rows_of(1, 0).0, rows_of(1, 20).0);
+    assert_eq!(empty.schema(), full.schema());
+    assert_eq!(flatten(&empty).unwrap().schema(), flatten(&full).unwrap().schema());
+}
+
+#[test]
+fn a_missing_column_is_named() {
+    let schema = Schema::new(vec![Field::new("x", DataType::Utf8, true)]);
+    let column = Arc::new(StringArray::from(vec!["y"]));
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![column]).unwrap();
+    let error = read(&batch).unwrap_err();
+    assert!(matches!(&error, ColumnsError::Missing { column, .. } if column == "id"), "{error}");
+}
+
+#[test]
+fn a_word_that_is_none_is_named_with_its_row() {
+    let (batch, _) = rows_of(1, 2);
+    let flat = flatten(&batch).unwrap();
+    let index = flat.schema().index_of("action").unwrap();
+    let mut columns = flat.columns().to_vec();
+    columns[index] = Arc::new(StringArray::from(vec!["allow", "perhaps"]));
+    let mut fields: Vec<_> = flat.schema().fields().iter().cloned().collect();
+    fields[index] = Arc::new(Field::new("action", DataType::Utf8, true));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let error = read(&batch).unwrap_err().to_string();
+    assert_eq!(error, "reading flows from columns: row 1 of column 'action' has 'perhaps'");
+}
