@@ -131,7 +131,7 @@ impl Folder {
             let at = self.deleted_at(&path, now);
             if let Some(known) = self.files.remove(&path) {
                 for key in known.keys {
-                    self.drop_object(&path, key, at, &mut touched);
+                    self.drop_object(&path, &key, at, &mut touched);
                 }
             }
         }
@@ -212,7 +212,7 @@ impl Folder {
         let keys: BTreeSet<Key> = objects.iter().map(Object::key).collect();
         let old = self.files.get(path).map(|known| known.keys.clone()).unwrap_or_default();
         for key in old.difference(&keys) {
-            self.drop_object(path, key.clone(), at, touched);
+            self.drop_object(path, key, at, touched);
         }
         for object in objects {
             let key = object.key();
@@ -224,12 +224,12 @@ impl Folder {
         self.files.insert(path.into(), known);
     }
 
-    fn drop_object(&mut self, path: &Path, key: Key, at: UnixNanos, touched: &mut Touched) {
-        touched.note(&key, self.objects.get(&key), at);
-        if let Some(files) = self.objects.get_mut(&key) {
+    fn drop_object(&mut self, path: &Path, key: &Key, at: UnixNanos, touched: &mut Touched) {
+        touched.note(key, self.objects.get(key), at);
+        if let Some(files) = self.objects.get_mut(key) {
             files.remove(path);
             if files.is_empty() {
-                self.objects.remove(&key);
+                self.objects.remove(key);
             }
         }
     }

@@ -30,10 +30,10 @@ impl Default for Limits {
             objects: 500_000,
             history_per_address: 32,
             history: 200_000,
-            history_age: Duration::from_secs(3_600),
+            history_age: Duration::from_hours(1),
             early: Duration::from_secs(5),
             outside: 10_000,
-            outside_idle: Duration::from_secs(300),
+            outside_idle: Duration::from_mins(5),
         }
     }
 }

@@ -224,6 +224,10 @@ impl Manifests {
     }
 }
 
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count() - 1
+}
+
 fn text(body: &Value, field: &str) -> Option<String> {
     body.get(field)?.as_str().filter(|text| !text.is_empty()).map(Into::into)
 }

@@ -70,7 +70,7 @@ impl<V: PartialEq> History<V> {
         let from = ended.unwrap_or_else(|| from.min(at).max(free_since));
         match self.0.last_mut() {
             Some(last) if last.until == from && last.holder == holder => {
-                last.until = UnixNanos::MAX
+                last.until = UnixNanos::MAX;
             }
             _ => self.0.push(Tenure { from, until: UnixNanos::MAX, holder }),
         }

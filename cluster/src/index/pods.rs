@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemas::endpoint::Owner;
 use schemas::{Addr, Endpoint, EndpointKind, Handle, Labels, UnixNanos};
 use smallvec::SmallVec;
@@ -261,17 +262,14 @@ impl Index {
         let endpoint = is_there.then(|| self.node_endpoint(name));
         let from = self.since(at);
         self.move_addresses(old.as_ref(), endpoint.as_ref(), from, at);
-        match endpoint {
-            Some(endpoint) => {
-                self.named.nodes.insert(name.clone(), endpoint.clone());
-                if let Some(record) = self.facts.nodes.get_mut(name) {
-                    record.endpoint = Some(endpoint);
-                }
+        if let Some(endpoint) = endpoint {
+            self.named.nodes.insert(name.clone(), endpoint.clone());
+            if let Some(record) = self.facts.nodes.get_mut(name) {
+                record.endpoint = Some(endpoint);
             }
-            None => {
-                self.named.nodes.remove(name);
-                self.facts.nodes.remove(name);
-            }
+        } else {
+            self.named.nodes.remove(name);
+            self.facts.nodes.remove(name);
         }
     }
 }
@@ -287,7 +285,7 @@ impl Index {
         endpoint.owner = pod.owner.as_ref().map(|owner| self.maker_of(&name.namespace, owner));
         endpoint.node = pod.node.clone();
         endpoint.zone = self.zone_of(&pod.node);
-        endpoint.addresses = pod.addresses.clone();
+        endpoint.addresses.clone_from(&pod.addresses);
         intern(&self.tables.endpoints, endpoint, &self.metrics)
     }
 
@@ -347,7 +345,7 @@ impl Index {
     /// A namespace without an object still has the label that every namespace has.
     fn namespace_labels(&self, namespace: &Arc<str>) -> Handle<Labels> {
         self.facts.namespaces.get(namespace).cloned().unwrap_or_else(|| {
-            let labels = crate::objects::namespace_labels(namespace, &Default::default());
+            let labels = crate::objects::namespace_labels(namespace, &ObjectMeta::default());
             intern(&self.tables.labels, labels, &self.metrics)
         })
     }

@@ -84,7 +84,7 @@ fn with(mut body: Value, pointer: &str, value: Value) -> Value {
     body
 }
 
-fn mk_namespace(name: &str, labels: Value) -> Value {
+fn mk_namespace(name: &str, labels: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 }
 
@@ -99,7 +99,7 @@ fn mk_node(name: &str, ip: &str, cidr: &str) -> Value {
     })
 }
 
-fn mk_service(name: &str, ip: &str, selector: Value) -> Value {
+fn mk_service(name: &str, ip: &str, selector: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": "shop"},
@@ -124,7 +124,7 @@ fn a_pod_is_known_by_each_of_its_addresses() {
     let cluster = Cluster::of(&[
         mk_node("n1", "192.168.0.1", "10.0.0.0/24"),
         mk_pod("cart", &["10.0.0.5", "fd00::5"]),
-        mk_namespace("shop", json!({"team": "red"})),
+        mk_namespace("shop", &json!({"team": "red"})),
     ]);
     let pod = cluster.known("fd00::5");
     assert_eq!(pod, cluster.known("10.0.0.5"));
@@ -163,7 +163,7 @@ fn an_address_that_goes_to_another_pod_is_each_ones_in_its_time() {
 #[test]
 fn a_pod_that_lost_its_address_does_not_take_it_back() {
     let old = mk_pod("old", &["10.0.0.5"]);
-    let mut cluster = Cluster::of(&[old.clone()]);
+    let mut cluster = Cluster::of(std::slice::from_ref(&old));
     cluster.apply(&mk_pod("new", &["10.0.0.5"]), secs(200));
     let dying = with(old, "/metadata/labels", json!({"app": "dying"}));
     cluster.apply(&dying, secs(300));
@@ -175,7 +175,7 @@ fn a_pod_that_lost_its_address_does_not_take_it_back() {
 #[test]
 fn a_finished_pod_gives_its_address_back() {
     let job = mk_pod("job", &["10.0.0.5"]);
-    let mut cluster = Cluster::of(&[job.clone()]);
+    let mut cluster = Cluster::of(std::slice::from_ref(&job));
     cluster.apply(&with(job, "/status/phase", json!("Succeeded")), secs(200));
     assert_eq!(cluster.who("10.0.0.5", secs(201)), "outside 10.0.0.5");
 }
@@ -183,9 +183,9 @@ fn a_finished_pod_gives_its_address_back() {
 #[test]
 fn new_labels_of_a_pod_or_its_namespace_make_another_endpoint_from_then_on() {
     let pod = mk_pod("cart", &["10.0.0.5"]);
-    let mut cluster = Cluster::of(&[pod.clone()]);
+    let mut cluster = Cluster::of(std::slice::from_ref(&pod));
     cluster.apply(&with(pod, "/metadata/labels", json!({"app": "b"})), secs(200));
-    cluster.apply(&mk_namespace("shop", json!({"team": "blue"})), secs(300));
+    cluster.apply(&mk_namespace("shop", &json!({"team": "blue"})), secs(300));
     let labels = |at| match cluster.view().endpoint_at(addr("10.0.0.5"), at) {
         Resolved::Known(found) => {
             (found.labels.to_string(), found.namespace_labels.get("team").map(String::from))
@@ -203,7 +203,7 @@ fn a_service_is_called_and_has_the_backends_of_its_time() {
     let mut cluster = Cluster::of(&[
         mk_node("n1", "192.168.0.1", "10.0.0.0/24"),
         pod.clone(),
-        mk_service("web", "10.96.0.1", json!({"app": "cart"})),
+        mk_service("web", "10.96.0.1", &json!({"app": "cart"})),
     ]);
     let second = with(mk_pod("cart2", &["10.0.0.6"]), "/metadata/labels", json!({"app": "cart"}));
     cluster.apply(&second, secs(200));
@@ -241,7 +241,7 @@ fn slices_go_before_the_selector_and_an_unready_endpoint_is_no_backend() {
     });
     let mut cluster = Cluster::of(&[
         mk_pod("cart", &["10.0.0.5"]),
-        mk_service("web", "10.96.0.1", json!({"app": "cart"})),
+        mk_service("web", "10.96.0.1", &json!({"app": "cart"})),
         slice.clone(),
     ]);
     let backends = |view: View| view.backends_at(addr("10.96.0.1"), Protocol::TCP, 80, LATE);
@@ -253,7 +253,7 @@ fn slices_go_before_the_selector_and_an_unready_endpoint_is_no_backend() {
 #[test]
 fn an_address_that_two_services_share_is_any_of_them() {
     let two = |name: &str, ip: &str| {
-        with(mk_service(name, ip, json!({"app": "cart"})), "/spec/externalIPs", json!(["1.2.3.4"]))
+        with(mk_service(name, ip, &json!({"app": "cart"})), "/spec/externalIPs", json!(["1.2.3.4"]))
     };
     let mut cluster =
         Cluster::of(&[mk_pod("cart", &["10.0.0.5"]), two("a", "10.96.0.1"), two("b", "10.96.0.2")]);

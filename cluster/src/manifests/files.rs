@@ -85,10 +85,8 @@ pub(crate) fn read_text(path: &Path, limits: &ReadLimits) -> Result<String, Stri
         return Err(format!("it is larger than {} bytes, and is not read", limits.file_bytes));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + super::newlines(&error.as_bytes()[..valid]);
         format!("it is not UTF-8: line {line} has a byte that is no character")
     })
 }
@@ -120,11 +118,10 @@ impl Walk<'_> {
                 Ok(metadata) if is_manifest(&path) => {
                     self.listing.files.push(File { path, metadata });
                 }
-                Ok(_) => {}
                 Err(error) if is_manifest(&path) => {
                     self.refuse(&path, format!("cannot look at it: {error}"));
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Value};
 
-use super::{Document, Failed};
+use super::{Document, Failed, newlines};
 
 /// The parts of a list that are needed to say on which line each item stands.
 #[derive(serde::Deserialize)]
@@ -57,8 +57,4 @@ fn lines_of(text: &str, items: &[&RawValue]) -> Vec<usize> {
         lines.push(line);
     }
     lines
-}
-
-fn newlines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
 }

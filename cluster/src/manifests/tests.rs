@@ -80,7 +80,7 @@ fn aliases_that_multiply_are_refused() {
     let mut bomb = format!("{POD}a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        bomb = format!("{bomb}a{level}: &a{level} [{items}]\n");
     }
     let found = parse_yaml(&bomb);
     assert!(found.broken[0].problem.contains("aliases add more than"), "{:?}", found.broken);

@@ -144,10 +144,10 @@ impl Builder {
 
     /// Items of the list under the outermost `items`.
     fn note_item(&mut self, span: Span) {
-        if let [Open::Map { key: Some(key), .. }, Open::List { .. }] = &self.open[..] {
-            if key.name == "items" {
-                self.item_lines.push(span.start.line());
-            }
+        if let [Open::Map { key: Some(key), .. }, Open::List { .. }] = &self.open[..]
+            && key.name == "items"
+        {
+            self.item_lines.push(span.start.line());
         }
     }
 
