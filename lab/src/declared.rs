@@ -1,0 +1,117 @@
+//! What the manifests declare, as typed objects, workloads expanded to their pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::manifests::Object;
+use crate::workloads;
+
+/// Labels by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// A cluster as its manifests declare it.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// Nodes by name, in the order declared; two where none is.
+    pub nodes: Vec<String>,
+    /// Labels of each namespace, its own name among them.
+    pub namespaces: BTreeMap<String, Labels>,
+    /// Pods by `NS/NAME`.
+    pub pods: BTreeMap<String, Pod>,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Network policies.
+    pub policies: Vec<NetworkPolicy>,
+    /// Every other object as written, and those that expanding a workload made.
+    pub others: Vec<Value>,
+}
+
+/// The key of the label that every namespace carries with its own name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// `NS/NAME` of an object.
+pub fn full_name(metadata: &ObjectMeta) -> String {
+    format!("{}/{}", namespace(metadata), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// Its namespace; `default` where none is said.
+pub fn namespace(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or("default")
+}
+
+/// Its annotations.
+pub fn annotations(metadata: &ObjectMeta) -> Labels {
+    metadata.annotations.clone().unwrap_or_default()
+}
+
+// === impl Declared ===
+
+impl Declared {
+    /// Reads the objects.
+    ///
+    /// # Errors
+    /// An object that is not what its kind says.
+    pub fn read(objects: &[Object]) -> Result<Self> {
+        let mut declared = Self::default();
+        declared.nodes = nodes(objects);
+        for object in objects {
+            declared.add(object)?;
+        }
+        let implicit: Vec<_> = declared.pods.values().map(|pod| namespace(&pod.metadata)).collect();
+        for name in implicit.into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            declared.namespaces.entry(name).or_default();
+        }
+        for (name, labels) in &mut declared.namespaces {
+            labels.insert(NAME_LABEL.to_owned(), name.clone());
+        }
+        Ok(declared)
+    }
+
+    fn add(&mut self, object: &Object) -> Result<()> {
+        let id = object.id();
+        match id.kind.as_str() {
+            "Node" => {}
+            "Namespace" => {
+                let labels = object.typed::<Namespace>()?.metadata.labels.unwrap_or_default();
+                self.namespaces.insert(id.name, labels);
+            }
+            "Service" => self.services.push(object.typed()?),
+            "NetworkPolicy" => self.policies.push(object.typed()?),
+            "Pod" => self.add_pod(object, object.typed()?)?,
+            _ => {
+                let expansion = workloads::expand(object, &self.nodes)?;
+                for pod in expansion.pods {
+                    self.add_pod(object, pod)?;
+                }
+                self.others.push(object.body.clone());
+                self.others.extend(expansion.made);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_pod(&mut self, object: &Object, pod: Pod) -> Result<()> {
+        let name = full_name(&pod.metadata);
+        if self.pods.insert(name.clone(), pod).is_some() {
+            return Err(Error::manifest(&object.source, format!("found two pods named {name}")));
+        }
+        Ok(())
+    }
+
+    /// Labels of a namespace.
+    pub fn namespace_labels(&self, namespace: &str) -> &Labels {
+        static NONE: Labels = Labels::new();
+        self.namespaces.get(namespace).unwrap_or(&NONE)
+    }
+}
+
+fn nodes(objects: &[Object]) -> Vec<String> {
+    let named = objects.iter().map(Object::id).filter(|id| id.kind == "Node");
+    let names: Vec<_> = named.map(|id| id.name).collect();
+    if names.is_empty() { vec!["node-a".to_owned(), "node-b".to_owned()] } else { names }
+}
