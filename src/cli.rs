@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::check;
+use crate::{check, flows, lab, status};
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,12 @@ Examples:
 pub enum Command {
     /// Say everything that is wrong with a config
     Check(check::Args),
+    /// List or follow flows, of a running daemon or a folder of Parquet files
+    Flows(Box<flows::Args>),
+    /// Say how a running daemon is: hooks, features, losses, lag
+    Status(status::Args),
+    /// Make, show or remove a miniature cluster on this machine
+    Lab(lab::Args),
 }
 
 // === impl Cli ===
@@ -60,6 +66,9 @@ impl Cli {
     fn run(self) -> Result<Exit> {
         match self.command {
             Command::Check(args) => check::run(args),
+            Command::Flows(args) => flows::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Lab(args) => lab::run(args),
         }
     }
 }

@@ -33,19 +33,20 @@ pub(crate) struct Answered {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers everything under `whyflow_api_`.
+    /// Registers everything under `api_`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("api");
         let Self { rows, dropped, held_rows, held_bytes, followers, requests } = metrics.clone();
-        registry.register("whyflow_api_rows", "Rows of closed windows taken in", rows);
+        registry.register("rows", "Rows of closed windows taken in", rows);
         let help = "Rows that a reader cannot have: memory (forgotten before their time), graph \
                     (the feed was full), slow_reader (a follower was behind), open_rows (told at \
                     once, not kept)";
-        registry.register("whyflow_api_dropped", help, dropped);
-        registry.register("whyflow_api_held_rows", "Rows held in memory", held_rows);
-        registry.register("whyflow_api_held_bytes", "Memory of the rows held", held_bytes);
-        registry.register("whyflow_api_followers", "Readers that follow now", followers);
-        registry.register("whyflow_api_requests", "Requests answered", requests);
+        registry.register("dropped", help, dropped);
+        registry.register("held_rows", "Rows held in memory", held_rows);
+        registry.register("held_bytes", "Memory of the rows held", held_bytes);
+        registry.register("followers", "Readers that follow now", followers);
+        registry.register("requests", "Requests answered", requests);
         metrics
     }
 

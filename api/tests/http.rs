@@ -232,7 +232,7 @@ async fn rows_that_the_graph_could_not_hand_over_are_marked() {
     let gap = next(&mut stream).await.unwrap();
     assert_eq!(gap[0], serde_json::json!({"gap": {"rows": 12, "reason": "graph"}}));
     let metrics = text(get(&served, "/metrics").await).await;
-    assert!(metrics.contains("whyflow_api_dropped_total{reason=\"graph\"} 12"), "{metrics}");
+    assert!(metrics.contains("api_dropped_total{reason=\"graph\"} 12"), "{metrics}");
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn memory_is_bounded_and_what_fell_off_is_counted() {
     let held = served.recent.rows();
     assert!(held > 0 && held < 200, "{held}");
     let metrics = text(get(&served, "/metrics").await).await;
-    let wanted = format!("whyflow_api_dropped_total{{reason=\"memory\"}} {}", 1_000 - held);
+    let wanted = format!("api_dropped_total{{reason=\"memory\"}} {}", 1_000 - held);
     assert!(metrics.contains(&wanted), "{wanted} not in {metrics}");
 }
 

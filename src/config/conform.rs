@@ -60,10 +60,10 @@ impl<'a> Walk<'a> {
         }
         if let Some(branches) = list(schema, "oneOf") {
             let is_names = branches.iter().all(|branch| branch["type"] == "string");
-            return match is_names {
-                true => self.name(node, branches, path),
-                false => self.choice(node, branches, path),
-            };
+            if is_names {
+                return self.name(node, branches, path);
+            }
+            return self.choice(node, branches, path);
         }
         self.typed(node, schema, path)
     }
@@ -75,7 +75,9 @@ impl<'a> Walk<'a> {
                 self.object(node, entries, schema, path)
             }
             Value::Null if asked.takes("object") => self.object(node, &[], schema, path),
-            Value::List(items) if asked.takes("array") => self.array(node, items, schema, path),
+            Value::List(items) if asked.takes("array") => {
+                Some(self.array(node, items, schema, path))
+            }
             Value::Bool(value) if asked.takes("boolean") => Some(Json::Bool(*value)),
             Value::Integer(value) if asked.takes("integer") => {
                 self.integer(node, *value, schema, path)
@@ -129,15 +131,12 @@ impl<'a> Walk<'a> {
                 continue;
             }
             seen.push(name.clone());
-            match field_schema(schema, &name) {
-                Some(schema) => {
-                    let value = self.node(&entry.value, schema, &field);
-                    out.extend(value.map(|value| (name, value)));
-                }
-                None => {
-                    let message = no_such_field(schema, &name);
-                    self.problem(&entry.key, &field, message);
-                }
+            if let Some(schema) = field_schema(schema, &name) {
+                let value = self.node(&entry.value, schema, &field);
+                out.extend(value.map(|value| (name, value)));
+            } else {
+                let message = no_such_field(schema, &name);
+                self.problem(&entry.key, &field, message);
             }
         }
         let mut is_whole = true;
@@ -152,7 +151,7 @@ impl<'a> Walk<'a> {
         is_whole.then_some(Json::Object(out))
     }
 
-    fn array(&mut self, at: &Node, items: &[Node], schema: &'a Json, path: &str) -> Option<Json> {
+    fn array(&mut self, at: &Node, items: &[Node], schema: &'a Json, path: &str) -> Json {
         let least = schema["minItems"].as_u64().unwrap_or(0);
         if (items.len() as u64) < least {
             self.problem(at, path, format!("is empty; it takes at least {least}"));
@@ -160,7 +159,7 @@ impl<'a> Walk<'a> {
         let each = &schema["items"];
         let values = items.iter().enumerate();
         let values = values.filter_map(|(i, item)| self.node(item, each, &format!("{path}[{i}]")));
-        Some(Json::Array(values.collect()))
+        Json::Array(values.collect())
     }
 
     fn integer(&mut self, at: &Node, value: i128, schema: &Json, path: &str) -> Option<Json> {
@@ -287,10 +286,10 @@ fn no_such_field(schema: &Json, name: &str) -> String {
         .map(|fields| fields.keys().map(String::as_str).collect())
         .unwrap_or_default();
     let hint = did_you_mean(name, fields.iter().copied());
-    match hint.is_empty() {
-        true => format!("there is no such field; there are `{}`", fields.join("`, `")),
-        false => format!("there is no such field{hint}"),
+    if hint.is_empty() {
+        return format!("there is no such field; there are `{}`", fields.join("`, `"));
     }
+    format!("there is no such field{hint}")
 }
 
 /// `; did you mean ...?` where a known name is near, else nothing.

@@ -7,25 +7,25 @@ type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces every reference below this node; names those that are not set or not closed.
 pub(super) fn expand(node: &mut Node, variable: Variable<'_>, problems: &mut Vec<Problem>) {
-    walk(node, String::new(), variable, problems);
+    walk(node, "", variable, problems);
 }
 
-fn walk(node: &mut Node, path: String, variable: Variable<'_>, problems: &mut Vec<Problem>) {
+fn walk(node: &mut Node, path: &str, variable: Variable<'_>, problems: &mut Vec<Problem>) {
     match &mut node.value {
         Value::Text(text) if text.contains("${") => match expanded(text, variable) {
             Ok(text) => node.value = Value::Expanded(text),
-            Err(message) => problems.push(Problem::at(node, &path, message)),
+            Err(message) => problems.push(Problem::at(node, path, message)),
         },
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                walk(item, format!("{path}[{index}]"), variable, problems);
+                walk(item, &format!("{path}[{index}]"), variable, problems);
             }
         }
         Value::Map(entries) => {
             for entry in entries {
                 let dot = if path.is_empty() { "" } else { "." };
                 let path = format!("{path}{dot}{}", entry.name());
-                walk(&mut entry.value, path, variable, problems);
+                walk(&mut entry.value, &path, variable, problems);
             }
         }
         _ => {}

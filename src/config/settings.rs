@@ -1,6 +1,8 @@
 //! The config as meant: nothing optional is left that has a meaning, addresses are addresses and
 //! durations are durations.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -18,9 +18,15 @@ pub struct Cluster {
     /// Addresses of pods beside those of the nodes' `podCIDR`s, as in `10.244.0.0/16`: an address
     /// in them that nobody has yet is waited for.
     pub ranges: Vec<String>,
+    /// Objects that are held; a new one above this is refused, counted.
+    #[schemars(range(min = 1_000))]
+    pub objects_max: u32,
     /// How long it is remembered who had an address.
     #[schemars(range(min = 1))]
     pub history_minutes: u32,
+    /// Past holders of addresses that are remembered; the oldest go first, counted.
+    #[schemars(range(min = 1))]
+    pub history_max: u32,
     /// Addresses outside the cluster that are kept apart; the others are one row named `other`.
     #[schemars(range(min = 1))]
     pub outside_addresses_max: u32,
@@ -38,7 +44,10 @@ pub struct Policy {
     /// How long a policy set is kept after another took its place.
     #[schemars(range(min = 1))]
     pub history_hours: u32,
-    /// The most memory that kept policy sets take; the oldest go first.
+    /// The most policy sets kept; the oldest go first.
+    #[schemars(range(min = 1))]
+    pub history_sets_max: u32,
+    /// The most memory that they take.
     #[schemars(range(min = 1))]
     pub history_memory_max_mib: u32,
 }
@@ -49,6 +58,12 @@ pub struct Policy {
 pub enum Dialect {
     /// networking.k8s.io NetworkPolicy.
     Kubernetes,
+    /// policy.networking.k8s.io v1alpha1 AdminNetworkPolicy and BaselineAdminNetworkPolicy.
+    Admin,
+    /// policy.networking.k8s.io v1alpha2 ClusterNetworkPolicy.
+    Cluster,
+    /// projectcalico.org policies.
+    Calico,
 }
 
 /// A reading of the API other than its own.
@@ -59,6 +74,8 @@ pub enum Assume {
     IpblockSkipsPods,
     /// A pod in its node's network namespace is selected like any other.
     HostNetworkAsPods,
+    /// A staged policy stands beside the enforced one of its name instead of replacing it.
+    StagedAdds,
 }
 
 // === impl Cluster ===
@@ -69,7 +86,9 @@ impl Default for Cluster {
             manifests: None,
             reload_interval_milliseconds: 500,
             ranges: Vec::new(),
+            objects_max: 500_000,
             history_minutes: 60,
+            history_max: 200_000,
             outside_addresses_max: 10_000,
         }
     }
@@ -80,10 +99,11 @@ impl Default for Cluster {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            enforced: vec![Dialect::Kubernetes],
+            enforced: vec![Dialect::Kubernetes, Dialect::Admin, Dialect::Cluster, Dialect::Calico],
             assume: Vec::new(),
             history_hours: 24,
-            history_memory_max_mib: 64,
+            history_sets_max: 1_000,
+            history_memory_max_mib: 256,
         }
     }
 }

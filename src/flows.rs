@@ -1,0 +1,59 @@
+//! `whyflow flows`: lists or follows the flows of a running daemon, or lists those of a folder of
+//! Parquet files, with the same filters.
+
+mod asked;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cli::Exit;
+use crate::client::{self, Daemon, Lines};
+use crate::{clock, terminal};
+use asked::Asked;
+
+/// Which flows, from where, and how to print them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Read a folder of Parquet files instead of asking a daemon
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["follow", "address"])]
+    folder: Option<PathBuf>,
+    /// Go on with what comes, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Print JSON lines, also on a terminal
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  whyflow flows --action deny                     what was denied in the last hour?
+  whyflow flows --follow --namespace shop         what happens in shop now?
+  whyflow flows --name cart --port 8080 --json | jq .sentence
+  whyflow flows --policy shop/default-deny --since 10m
+  whyflow flows --folder /var/lib/whyflow/history --dest-namespace db
+
+A filter may be repeated: any of its values. `~cart` is any name that contains cart.";
+
+/// Prints the flows that are asked for.
+///
+/// # Errors
+/// When no daemon answers, or the folder cannot be read.
+pub fn run(args: &Args) -> Result<Exit> {
+    client::block_on(from_daemon(args))
+}
+
+async fn from_daemon(args: &Args) -> Result<Exit> {
+    let path = format!("/api/v1/flows?{}", args.asked.query(clock::now(), args.follow));
+    let mut lines = Lines::new(args.daemon.get(&path).await?);
+    while let Some(line) = lines.next().await? {
+        terminal::line(&line)?;
+    }
+    Ok(Exit::Answered)
+}
