@@ -7,11 +7,19 @@ pub mod terminal;
 
 pub mod config;
 
-mod clock;
+pub mod clock;
 pub mod knowledge;
-mod watch;
+pub mod log;
+pub mod losses;
+pub mod recording;
+pub mod tables;
+pub mod watch;
+
+pub mod objects;
 
 pub mod check;
+pub mod explain;
+pub mod reach;
 
 pub mod client;
 pub mod flows;

@@ -11,7 +11,7 @@ use crate::span;
 /// Which flows.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters")]
-pub struct Asked {
+pub(super) struct Asked {
     /// Namespace of either end
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
@@ -72,7 +72,7 @@ pub struct Asked {
 
 impl Asked {
     /// As the query parameters of `/api/v1/flows`.
-    pub fn query(&self, now: UnixNanos, follow: bool) -> String {
+    pub(super) fn query(&self, now: UnixNanos, follow: bool) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in self.pairs(now) {
             query.append_pair(name, &value);
@@ -87,7 +87,7 @@ impl Asked {
     ///
     /// # Errors
     /// The first flag that cannot be meant.
-    pub fn question(&self, now: UnixNanos) -> Result<api::Query> {
+    pub(super) fn question(&self, now: UnixNanos) -> Result<api::Query> {
         Ok(api::Query::parse(&self.query(now, false))?)
     }
 

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use super::Settings;
-use crate::config::written::{Assume, Dialect};
+use crate::config::written::{self, Assume, Dialect};
 
 // === impl Settings ===
 
 impl Settings {
+    /// How many endpoints, label sets, services and traces the tables take.
+    pub fn table_limits(&self) -> [usize; 4] {
+        let written::Tables { endpoints_max, label_sets_max, services_max, traces_max } =
+            self.tables;
+        [endpoints_max, label_sets_max, services_max, traces_max].map(size)
+    }
+
     /// What the index holds.
     pub fn cluster_limits(&self) -> cluster::Limits {
         cluster::Limits {
