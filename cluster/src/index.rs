@@ -38,7 +38,7 @@ pub struct Index {
     metrics: Metrics,
     shared: Arc<Shared>,
     version: u64,
-    /// Nothing has been published: what is there now was there before.
+    /// No object has been published: what comes first was there before.
     is_new: bool,
 
     facts: Facts,
@@ -157,7 +157,9 @@ impl Index {
         self.claims.configured = configured.to_vec();
         self.dirty.ranges = true;
         self.dirty.any = true;
+        let is_new = self.is_new;
         self.settle(at);
+        self.is_new = is_new;
     }
 
     /// Takes in an object as it is since `at`. False when the index has no use for its kind.

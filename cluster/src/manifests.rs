@@ -64,6 +64,8 @@ pub struct Object {
 pub struct Broken {
     /// Where it begins, or where reading failed.
     pub source: Place,
+    /// Its API version, if that could be seen.
+    pub api_version: Option<Arc<str>>,
     /// Its kind, if that could be seen.
     pub kind: Option<Arc<str>>,
     /// Its namespace, if that could be seen.
@@ -216,6 +218,7 @@ impl Manifests {
         let meta = |field| body.get("metadata").and_then(|meta| text(meta, field));
         self.broken.push(Broken {
             source: source.clone(),
+            api_version: text(body, "apiVersion").map(Into::into),
             kind: text(body, "kind").map(Into::into),
             namespace: meta("namespace").map(Into::into),
             name: meta("name").map(Into::into),
@@ -344,7 +347,8 @@ impl Broken {
     /// A file of which nothing is known but its name.
     pub(crate) fn file(file: &Arc<str>, line: usize, problem: impl Into<String>) -> Self {
         let source = Place { file: file.clone(), line };
-        Self { source, kind: None, namespace: None, name: None, problem: problem.into() }
+        let (api_version, kind, namespace, name) = (None, None, None, None);
+        Self { source, api_version, kind, namespace, name, problem: problem.into() }
     }
 
     /// An object that was taken apart from its document and could then not be read.
@@ -352,6 +356,7 @@ impl Broken {
     pub fn object(object: &Object, problem: impl Into<String>) -> Self {
         Self {
             source: object.source.clone(),
+            api_version: Some(object.api_version.clone()),
             kind: Some(object.kind.clone()),
             namespace: Some(object.namespace.clone()),
             name: Some(object.name.clone()),
@@ -395,12 +400,13 @@ impl Failed {
                 .map(scalar_of)
         };
         let kind = at_start("kind").filter(|kind| !kind.is_empty() && !kind.ends_with("List"));
-        let (namespace, name) = match kind {
-            Some(_) => (in_meta("namespace"), in_meta("name")),
-            None => (None, None),
+        let (api_version, namespace, name) = match kind {
+            Some(_) => (at_start("apiVersion"), in_meta("namespace"), in_meta("name")),
+            None => (None, None, None),
         };
         Broken {
             source: Place { file: file.clone(), line: self.line },
+            api_version,
             kind,
             namespace,
             name,

@@ -136,6 +136,24 @@ fn a_pod_is_known_by_each_of_its_addresses() {
 }
 
 #[test]
+fn what_comes_first_was_there_before_and_a_later_pod_since_it_was_made() {
+    let (mut index, reader) = Index::new(Limits::default(), Tables::new(1_000));
+    index.set_ranges(&["10.0.0.0/8".parse().unwrap()], secs(100));
+    index.apply_all(&[object(&mk_pod("first", &["10.0.0.5"]))], secs(100));
+    let mut cluster = Cluster { index, reader };
+    let made = json!("1970-01-01T00:02:00Z");
+    cluster.apply(
+        &with(mk_pod("made", &["10.0.0.6"]), "/metadata/creationTimestamp", made),
+        secs(200),
+    );
+    cluster.apply(&mk_pod("later", &["10.0.0.7"]), secs(200));
+    assert_eq!(cluster.who("10.0.0.5", secs(0)), "shop/first");
+    assert_eq!(cluster.who("10.0.0.6", secs(114)), "awaited");
+    assert_eq!(cluster.who("10.0.0.6", secs(120)), "shop/made");
+    assert_eq!(cluster.who("10.0.0.7", secs(194)), "awaited");
+}
+
+#[test]
 fn a_pod_of_the_hosts_network_leaves_the_address_to_its_node() {
     let host = with(mk_pod("proxy", &["192.168.0.1"]), "/spec/hostNetwork", json!(true));
     let cluster = Cluster::of(&[host]);
