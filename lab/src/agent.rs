@@ -9,7 +9,7 @@ mod dns;
 mod http;
 pub mod log;
 mod resolve;
-mod tally;
+pub mod tally;
 mod tcp;
 mod udp;
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::AgentConfig;
+use crate::agent::log::{self, Event};
 use crate::annotations::{Lie, UnexplainedDrop};
 use crate::clock;
 use crate::declared::Declared;
@@ -448,6 +449,14 @@ impl Lab {
     /// The pod is not there, or its namespace cannot be entered.
     pub fn run_in<T: Send>(&self, pod: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
         self.pod(pod)?.netns.run(work)
+    }
+
+    /// What a pod's program (or [`OUTSIDE`]'s) wrote down.
+    ///
+    /// # Errors
+    /// The pod is not there, or its program has not begun to write.
+    pub fn events(&self, pod: &str) -> Result<Vec<Event>> {
+        log::read(&self.log(pod)?)
     }
 
     /// Where a pod's program (or [`OUTSIDE`]'s) writes what it sent and got.
