@@ -20,7 +20,7 @@ mod rows;
 use arrow::error::ArrowError;
 
 pub use build::encode;
-pub use flatten::flatten;
+pub use flatten::{flat_column, flatten};
 pub use read::read;
 
 /// The key under which the layout's version stands in a file's metadata.

@@ -140,7 +140,7 @@ impl Sampler {
             cluster: "lab".into(),
             endpoints: (0..endpoints).map(|n| Handle::lone(endpoint(&mut random, n))).collect(),
             services: (0..3).map(|n| Handle::lone(service(n))).collect(),
-            traces: (0..8).map(|_| Handle::lone(trace(&mut random))).collect(),
+            traces: (0..32).map(|_| Handle::lone(trace(&mut random))).collect(),
             reasons: (0..8).map(|_| Arc::new(reason(&mut random))).collect(),
             next_id: u128::from(random.number()) << 64,
             random,

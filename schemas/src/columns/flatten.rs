@@ -46,14 +46,41 @@ fn spread(
     columns: &mut Vec<(Field, ArrayRef)>,
 ) -> Result<(), ColumnsError> {
     for (field, child) in values.fields().iter().zip(values.columns()) {
-        let array: ArrayRef = if *child.data_type() == DataType::Utf8 {
-            let keys = references.keys().clone();
-            Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(child))?)
-        } else {
-            take(child, references.keys(), None)?
-        };
+        let array = spread_child(references, child)?;
         let name = format!("{prefix}{}", field.name());
         columns.push((Field::new(name, array.data_type().clone(), true), array));
     }
     Ok(())
+}
+
+/// One field of a section for every row.
+fn spread_child(
+    references: &DictionaryArray<Int32Type>,
+    child: &ArrayRef,
+) -> Result<ArrayRef, ColumnsError> {
+    if *child.data_type() == DataType::Utf8 {
+        let keys = references.keys().clone();
+        return Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(child))?));
+    }
+    Ok(take(child, references.keys(), None)?)
+}
+
+/// One column of the flat layout; `None` where the batch has none of that name.
+///
+/// # Errors
+/// When Arrow refuses.
+pub fn flat_column(batch: &RecordBatch, name: &str) -> Result<Option<ArrayRef>, ColumnsError> {
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        let (Some(prefix), Some((keys, values))) = (prefix(field.name()), section(array)) else {
+            if field.name() == name {
+                return Ok(Some(Arc::clone(array)));
+            }
+            continue;
+        };
+        let child = name.strip_prefix(prefix).and_then(|child| values.column_by_name(child));
+        if let Some(child) = child {
+            return spread_child(keys, child).map(Some);
+        }
+    }
+    Ok(None)
 }

@@ -1,0 +1,179 @@
+//! What is counted, for Prometheus. The books of the spool are read when they are asked for, all at
+//! one moment, so that they balance in every scrape.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::spool::{Account, Spool, Status};
+use crate::tally::Tally;
+
+/// Makes the spool's and the exporters' metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
+}
+
+/// How often an exporter tried.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    succeeded: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+/// What a scrape reads.
+#[derive(Debug)]
+struct Scraped {
+    spool: Spool,
+    attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
+}
+
+/// One scrape on its way out.
+struct Page<'a, 'b> {
+    encoder: &'a mut DescriptorEncoder<'b>,
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Of this spool and all of its exporters.
+    pub fn register(registry: &mut Registry, spool: &Spool) -> Self {
+        let attempts = Arc::new(Mutex::new(Vec::new()));
+        let scraped = Scraped { spool: spool.clone(), attempts: Arc::clone(&attempts) };
+        registry.register_collector(Box::new(scraped));
+        Self { attempts }
+    }
+
+    /// Counters of one exporter's attempts.
+    #[must_use]
+    pub fn attempts(&self, exporter: &str) -> Attempts {
+        let attempts = Attempts::default();
+        self.attempts.lock().push((exporter.to_owned(), attempts.clone()));
+        attempts
+    }
+}
+
+// === impl Attempts ===
+
+impl Attempts {
+    pub(crate) fn succeeded(&self) {
+        self.succeeded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Deliveries that were confirmed, and attempts that failed.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+// === impl Scraped ===
+
+impl Collector for Scraped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page { encoder: &mut encoder };
+        let status = self.spool.status();
+        page.spool(&status)?;
+        page.exporters(&status.exporters)?;
+        let attempts = self.attempts.lock().clone();
+        let counted = attempts.iter().flat_map(|(name, attempts)| {
+            let (succeeded, failed) = attempts.counts();
+            [(name, "succeeded", succeeded), (name, "failed", failed)]
+        });
+        let lines = counted
+            .map(|(name, result, count)| (vec![("exporter", &**name), ("result", result)], count));
+        page.counters("exporter_attempts", "Deliveries confirmed and attempts failed", lines)
+    }
+}
+
+// === impl Page ===
+
+impl Page<'_, '_> {
+    fn spool(&mut self, status: &Status) -> fmt::Result {
+        let Status { files, bytes, disk_bytes_max, aside_files, .. } = status;
+        let gauge = |number: u64| std::iter::once((Labels::new(), number));
+        self.gauges("spool_files", "Files in the spool", gauge(*files as u64))?;
+        self.gauges("spool_bytes", "Bytes of the files in the spool", gauge(*bytes))?;
+        let help = "The most bytes that the spool may take";
+        self.gauges("spool_bytes_max", help, gauge(*disk_bytes_max))?;
+        let help = "Files of the spool that could not be read";
+        self.counters("spool_aside_files", help, gauge(*aside_files))?;
+        self.counters("spool_stored", "Written to the spool", counts(status.stored, &[]))?;
+        let help = "Waiting in memory to be written to the spool";
+        self.gauges("spool_waiting", help, counts(status.waiting, &[]))?;
+        let dropped = counts(status.lost, &[("reason", crate::spool::reason::DISK_FULL)]);
+        self.counters("spool_dropped", "Given up before the spool", dropped)
+    }
+
+    fn exporters(&mut self, accounts: &[Account]) -> fmt::Result {
+        let each = |part: fn(&Account) -> Tally| {
+            accounts.iter().flat_map(move |account| counts(part(account), &labels(account)))
+        };
+        self.counters("exporter_received", "Given to an exporter", each(|a| a.received))?;
+        self.counters("exporter_sent", "Delivered for sure", each(|a| a.sent))?;
+        self.gauges("exporter_held", "Not delivered yet", each(|a| a.held))?;
+        let dropped = accounts.iter().flat_map(|account| {
+            account.dropped.iter().flat_map(|(reason, tally)| {
+                let labels = [labels(account), vec![("reason", reason)]].concat();
+                counts(*tally, &labels)
+            })
+        });
+        self.counters("exporter_dropped", "Given up, by reason", dropped)?;
+        let behind = accounts.iter().map(|account| (labels(account), account.behind_bytes));
+        let help = "Bytes of the spool's files that an exporter has before it";
+        self.gauges("exporter_behind_bytes", help, behind)
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        lines: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, number) in lines {
+            ConstCounter::new(number).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        lines: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, number) in lines {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn labels(account: &Account) -> Labels<'_> {
+    vec![("exporter", &account.exporter)]
+}
+
+/// One line for each unit of the accounting.
+fn counts<'a>(tally: Tally, labels: &[(&'static str, &'a str)]) -> Vec<(Labels<'a>, u64)> {
+    let Tally { rows, observations, packets } = tally;
+    let units = [("rows", rows), ("observations", observations), ("packets", packets)];
+    let line = |(unit, number)| ([labels, &[("unit", unit)]].concat(), number);
+    units.into_iter().map(line).collect()
+}

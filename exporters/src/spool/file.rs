@@ -1,0 +1,182 @@
+//! One file of the spool: one piece of one closed window.
+//!
+//! An Arrow IPC file in the stored layout of [`schemas::columns`], whole in itself, with a
+//! [`Header`] in its metadata. Its name is its number in the spool and the hash of all its bytes,
+//! so a file that was cut short or altered is known before anything in it is believed.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use schemas::columns::{self, ColumnsError};
+use schemas::json::Words;
+use schemas::{Closed, Flow, Lane, Ledger, Window};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::tally::Tally;
+
+/// The key of the header in a file's metadata.
+const HEADER_KEY: &str = "whyflow.file";
+
+/// What a file's name ends with.
+const EXTENSION: &str = ".arrow";
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Whose rows.
+    pub lane: Lane,
+    /// Of which window.
+    pub window: Window,
+    /// Nothing of this window follows but corrections.
+    pub is_last: bool,
+    /// What the source had drained by then; only in a window's last piece, because only then is
+    /// all of it stored.
+    pub ledger: Option<Ledger>,
+    /// What each chunk counts.
+    pub chunks: Vec<Tally>,
+}
+
+/// A file's number and hash: its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) number: u64,
+    pub(super) hash: u64,
+}
+
+/// A file that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The rows do not go into columns.
+    #[error("encoding a window's rows")]
+    Columns(#[from] ColumnsError),
+    /// Arrow refuses to write or read.
+    #[error("as an Arrow IPC file")]
+    Arrow(#[from] ArrowError),
+    /// The bytes are not those that were written.
+    #[error("the file's hash is {found:016x}, its name says {expected:016x}")]
+    Altered {
+        /// Of the bytes that are there.
+        found: u64,
+        /// Of those that were written.
+        expected: u64,
+    },
+    /// The header is not there or is not one.
+    #[error("the file's metadata has no readable '{HEADER_KEY}'")]
+    Header(#[source] Option<serde_json::Error>),
+    /// Another version wrote it.
+    #[error("the file has schema '{found}', expected '{expected}'", expected = columns::VERSION)]
+    Version {
+        /// What its metadata says.
+        found: String,
+    },
+}
+
+/// The bytes of a closed window's file, and its header.
+pub(super) fn encode(
+    closed: &Closed,
+    words: &Words<'_>,
+    chunk_rows: usize,
+) -> Result<(Vec<u8>, Header), FileError> {
+    let Closed { lane, window, rows, is_last, ledger } = closed;
+    let ledger = ledger.as_deref().filter(|_| *is_last).cloned();
+    let chunks = rows.chunks(chunk_rows.max(1)).map(Tally::of).collect();
+    let lane = Lane::clone(lane);
+    let header = Header { lane, window: *window, is_last: *is_last, ledger, chunks };
+    Ok((write(rows, words, chunk_rows.max(1), &header)?, header))
+}
+
+fn write(
+    rows: &[Flow],
+    words: &Words<'_>,
+    chunk_rows: usize,
+    header: &Header,
+) -> Result<Vec<u8>, FileError> {
+    let words = Words { lane: Some(&header.lane), ..*words };
+    let batch = columns::encode(rows, &words)?;
+    let text = serde_json::to_string(header).map_err(|error| FileError::Header(Some(error)))?;
+    let mut schema = batch.schema().as_ref().clone();
+    schema.metadata.insert(HEADER_KEY.to_owned(), text);
+    let batch = batch.with_schema(Arc::new(schema))?;
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
+    for start in (0..batch.num_rows()).step_by(chunk_rows) {
+        writer.write(&batch.slice(start, chunk_rows.min(batch.num_rows() - start)))?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// The header and the chunks of a file of this name.
+pub(super) fn decode(
+    name: Name,
+    bytes: Vec<u8>,
+) -> Result<(Header, FileReader<Cursor<Vec<u8>>>), FileError> {
+    let found = xxh3_64(&bytes);
+    if found != name.hash {
+        return Err(FileError::Altered { found, expected: name.hash });
+    }
+    let reader = FileReader::try_new(Cursor::new(bytes), None)?;
+    let schema = reader.schema();
+    let version = schema.metadata.get(columns::VERSION_KEY).map_or("", String::as_str);
+    if version != columns::VERSION {
+        return Err(FileError::Version { found: version.to_owned() });
+    }
+    let text = schema.metadata.get(HEADER_KEY).ok_or(FileError::Header(None))?;
+    let header = serde_json::from_str(text).map_err(|error| FileError::Header(Some(error)))?;
+    Ok((header, reader))
+}
+
+/// One chunk of a file, counted from 0.
+pub(super) fn chunk(
+    reader: &mut FileReader<Cursor<Vec<u8>>>,
+    index: usize,
+) -> Result<RecordBatch, FileError> {
+    reader.set_index(index)?;
+    let missing = || ArrowError::IpcError(format!("the file has no chunk {index}"));
+    Ok(reader.next().ok_or_else(missing)??)
+}
+
+// === impl Header ===
+
+impl Header {
+    /// What all chunks count.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.chunks.iter().copied().sum()
+    }
+
+    /// What the chunks from this one on count.
+    pub(super) fn tally_from(&self, chunk: u32) -> Tally {
+        let skip = usize::try_from(chunk).unwrap_or(usize::MAX);
+        self.chunks.iter().skip(skip).copied().sum()
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    pub(super) fn of(number: u64, bytes: &[u8]) -> Self {
+        Self { number, hash: xxh3_64(bytes) }
+    }
+
+    /// The name of a file of the spool; `None` for a stranger's.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (number, hash) = text.strip_suffix(EXTENSION)?.split_once('-')?;
+        if number.len() != 20 || hash.len() != 16 {
+            return None;
+        }
+        Some(Self { number: number.parse().ok()?, hash: u64::from_str_radix(hash, 16).ok()? })
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:020}-{:016x}{EXTENSION}", self.number, self.hash)
+    }
+}

@@ -1,0 +1,86 @@
+//! Standard output: a table on a terminal, JSON lines otherwise.
+
+pub mod table;
+
+use std::io::{self, IsTerminal, Write};
+
+use schemas::columns;
+use schemas::json::FlowJson;
+
+use crate::config::{Format, StdoutConfig};
+use crate::exporter::{Chunk, ExportError, Exporter, Receipt};
+use table::Table;
+
+/// Writes every row to a stream.
+#[derive(Debug)]
+pub struct Stdout<W> {
+    to: W,
+    /// `None` writes JSON lines.
+    table: Option<Table>,
+    rows_since_header: usize,
+}
+
+/// A header comes again after so many rows.
+const HEADER_EVERY: usize = 40;
+
+// === impl Stdout ===
+
+impl Stdout<io::Stdout> {
+    /// To this process's standard output.
+    #[must_use]
+    pub fn open(config: &StdoutConfig) -> Self {
+        let stdout = io::stdout();
+        let is_table = match config.format {
+            Format::Auto => stdout.is_terminal(),
+            Format::Table => true,
+            Format::Json => false,
+        };
+        let table = is_table.then(Table::for_stdout);
+        Self::new(stdout, table)
+    }
+}
+
+impl<W: Write> Stdout<W> {
+    /// To any stream, as a table or as JSON lines.
+    pub fn new(to: W, table: Option<Table>) -> Self {
+        Self { to, table, rows_since_header: 0 }
+    }
+
+    /// Writes rows.
+    ///
+    /// # Errors
+    /// What the stream said.
+    pub fn write(&mut self, rows: &[FlowJson]) -> io::Result<()> {
+        let mut text = String::new();
+        for row in rows {
+            match &self.table {
+                Some(table) => {
+                    if self.rows_since_header.is_multiple_of(HEADER_EVERY) {
+                        text.push_str(&table.header());
+                    }
+                    self.rows_since_header += 1;
+                    text.push_str(&table.row(row));
+                }
+                None => {
+                    text.push_str(&serde_json::to_string(row)?);
+                    text.push('\n');
+                }
+            }
+        }
+        self.to.write_all(text.as_bytes())?;
+        self.to.flush()
+    }
+}
+
+impl<W: Write + Send + 'static> Exporter for Stdout<W> {
+    const NAME: &'static str = "stdout";
+
+    async fn export(&mut self, chunk: &Chunk) -> Result<Receipt, ExportError> {
+        let rows = columns::read(&chunk.rows).map_err(ExportError::passing)?;
+        self.write(&rows).map_err(ExportError::passing)?;
+        Ok(Receipt::up_to(chunk.position))
+    }
+}
+
+#[cfg(test)]
+mod tests;

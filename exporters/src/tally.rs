@@ -1,0 +1,78 @@
+//! What is counted of rows wherever they are: the accounting's unit.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub};
+
+use schemas::Flow;
+use serde::{Deserialize, Serialize};
+
+/// Rows, and what they stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Rows.
+    pub rows: u64,
+    /// Observations of the kernel that the rows stand for.
+    pub observations: u64,
+    /// Packets that the rows count, in and out.
+    pub packets: u64,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Of these flows.
+    #[must_use]
+    pub fn of(flows: &[Flow]) -> Self {
+        flows.iter().map(Self::from).sum()
+    }
+
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl From<&Flow> for Tally {
+    fn from(flow: &Flow) -> Self {
+        let counters = &flow.counters;
+        Self { rows: 1, observations: counters.observations, packets: counters.packets() }
+    }
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_add(other.rows),
+            observations: self.observations.saturating_add(other.observations),
+            packets: self.packets.saturating_add(other.packets),
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Tally {
+    type Output = Self;
+
+    /// Stops at zero.
+    fn sub(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_sub(other.rows),
+            observations: self.observations.saturating_sub(other.observations),
+            packets: self.packets.saturating_sub(other.packets),
+        }
+    }
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), Add::add)
+    }
+}
