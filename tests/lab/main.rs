@@ -1,0 +1,4 @@
+//! What only a lab can prove: the kernel beside the evaluator, and the whole daemon beside the
+//! interfaces' own counters. Needs root and BPF.
+
+mod random_policies;
