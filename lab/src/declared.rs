@@ -57,8 +57,7 @@ impl Declared {
     /// # Errors
     /// An object that is not what its kind says.
     pub fn read(objects: &[Object]) -> Result<Self> {
-        let mut declared = Self::default();
-        declared.nodes = nodes(objects);
+        let mut declared = Self { nodes: nodes(objects), ..Self::default() };
         for object in objects {
             declared.add(object)?;
         }
@@ -111,7 +110,7 @@ impl Declared {
 }
 
 fn nodes(objects: &[Object]) -> Vec<String> {
-    let named = objects.iter().map(Object::id).filter(|id| id.kind == "Node");
-    let names: Vec<_> = named.map(|id| id.name).collect();
+    let declared = objects.iter().map(Object::id).filter(|id| id.kind == "Node");
+    let names: Vec<_> = declared.map(|id| id.name).collect();
     if names.is_empty() { vec!["node-a".to_owned(), "node-b".to_owned()] } else { names }
 }

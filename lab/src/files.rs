@@ -136,13 +136,14 @@ impl Files {
         fs::rename(&unfinished, path).map_err(Error::file("rename", path))
     }
 
-    /// Reads a value back.
+    /// Reads the state back.
     ///
     /// # Errors
     /// The file is not there, or not what was written.
-    pub(crate) fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
-        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
-        serde_json::from_str(&text).map_err(|source| Error::State { path: path.to_owned(), source })
+    pub(crate) fn state_of<T: DeserializeOwned>(&self) -> Result<T> {
+        let path = self.state();
+        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        serde_json::from_str(&text).map_err(|source| Error::State { path, source })
     }
 
     /// Makes the live manifests say `now`, touching only what is not yet so.

@@ -1,27 +1,25 @@
 //! A running lab: made from manifests, changed while it runs, taken down without a trace.
 
+mod changes;
+mod contents;
+mod run;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
-use std::thread;
+use std::process::Child;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::AgentConfig;
-use crate::agent::log::{self, Event};
-use crate::annotations::{Lie, UnexplainedDrop};
-use crate::clock;
+use crate::annotations::Lie;
 use crate::declared::Declared;
-use crate::enforce::{self, Enforcement};
+use crate::enforce::Enforcement;
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::live;
 use crate::manifests::{Id, Object};
 use crate::names;
-use crate::netns::{self, Netns};
-use crate::plan::{Node, Plan, Pod};
+use crate::netns;
+use crate::plan::Plan;
 use crate::programs::{self, Program};
 use crate::services;
 use crate::topology;
@@ -114,7 +112,7 @@ impl Spec {
     }
 }
 
-// === impl Lab: up and down ===
+// === impl Lab ===
 
 impl Lab {
     /// Makes the lab and waits until its programs serve.
@@ -158,7 +156,7 @@ impl Lab {
         if !path.exists() {
             return Err(Error::NotUp { name: name.to_owned(), path });
         }
-        let state: State = files.read_json(&path)?;
+        let state: State = files.state_of()?;
         let declared = Declared::read(&state.spec.objects)?;
         let ports = services::ports(&declared, &state.plan);
         let published = live::objects(&state.spec.objects, &declared, &state.plan, &ports);
@@ -201,366 +199,5 @@ impl Drop for Lab {
         {
             eprintln!("lab '{}' was not taken down: {error}", self.state.spec.name);
         }
-    }
-}
-
-// === impl Lab: changes while it runs ===
-
-impl Lab {
-    /// Adds objects, or replaces those of the same kind and name; everything follows at once:
-    /// pods come and go, rules and live manifests are made anew.
-    ///
-    /// # Errors
-    /// What went wrong first; the lab may then be between two states.
-    pub fn apply(&mut self, bodies: impl IntoIterator<Item = Value>) -> Result<()> {
-        for body in bodies {
-            let object = Object::new(body);
-            let id = object.id();
-            let objects = &mut self.state.spec.objects;
-            match objects.iter_mut().find(|old| old.id() == id) {
-                Some(old) => *old = object,
-                None => objects.push(object),
-            }
-        }
-        self.settle()?;
-        self.save()
-    }
-
-    /// Replaces all network policies by these.
-    ///
-    /// # Errors
-    /// A policy that no rules can be made from; the rules before it are still in force then.
-    pub fn apply_policies(&mut self, bodies: impl IntoIterator<Item = Value>) -> Result<()> {
-        self.state.spec.objects.retain(|object| object.id().kind != "NetworkPolicy");
-        self.apply(bodies)
-    }
-
-    /// Deletes an object; false if there is none.
-    ///
-    /// # Errors
-    /// What went wrong first.
-    pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) -> Result<bool> {
-        let before = self.state.spec.objects.len();
-        self.state.spec.objects.retain(|object| {
-            let id = object.id();
-            (id.kind.as_str(), id.namespace.as_str(), id.name.as_str()) != (kind, namespace, name)
-        });
-        self.settle()?;
-        self.save()?;
-        Ok(self.state.spec.objects.len() < before)
-    }
-
-    /// Adds a pod; it gets the lowest free address of its node, or those it asks for.
-    ///
-    /// # Errors
-    /// What went wrong first.
-    pub fn add_pod(&mut self, body: Value) -> Result<Pod> {
-        let id = Object::new(body.clone()).id();
-        self.apply([body])?;
-        self.pod(&format!("{}/{}", id.namespace, id.name)).cloned()
-    }
-
-    /// Deletes a pod that stands by itself, by `NS/NAME`.
-    ///
-    /// # Errors
-    /// There is none, or it could not be taken away.
-    pub fn delete_pod(&mut self, name: &str) -> Result<()> {
-        let pod = self.pod(name)?.clone();
-        if self.delete("Pod", &pod.namespace, &pod.name)? {
-            return Ok(());
-        }
-        Err(self.absent("pod without an owner", name))
-    }
-
-    /// Tells these lies from now on.
-    ///
-    /// # Errors
-    /// The rules could not be made or loaded.
-    pub fn lie(&mut self, lies: &[Lie], unexplained: &[UnexplainedDrop]) -> Result<()> {
-        self.state.spec.enforcement.lies = lies.to_vec();
-        self.state.spec.enforcement.unexplained = unexplained.to_vec();
-        self.settle()?;
-        self.save()
-    }
-
-    /// Makes everything be as the objects say.
-    fn settle(&mut self) -> Result<()> {
-        let declared = Declared::read(&self.state.spec.objects)?;
-        self.remove_pods(&declared)?;
-        self.state.plan.place_services(&declared.services)?;
-        let added = self.place_pods(&declared)?;
-        let ports = services::ports(&declared, &self.state.plan);
-        // The rules of a pod are there before the pod is.
-        let services = services::ruleset(&ports, self.state.spec.masquerade);
-        let policies =
-            enforce::rulesets(&declared, &self.state.plan, &self.state.spec.enforcement)?;
-        for (node, rules) in policies {
-            self.load(&node, "lab_services", &services)?;
-            self.load(&node, "lab_policies", &rules)?;
-        }
-        let plan = &self.state.plan;
-        self.files.write_json(&self.files.names(), &live::dns(&declared, plan, &ports))?;
-        let now = live::objects(&self.state.spec.objects, &declared, plan, &ports);
-        self.files.publish(&self.published, &now)?;
-        self.published = now;
-        self.start_pods(&added)
-    }
-
-    /// Takes away the pods that are no longer declared, or no longer what they were.
-    fn remove_pods(&mut self, declared: &Declared) -> Result<()> {
-        let gone: Vec<_> = {
-            let pods = self.state.plan.pods.keys();
-            pods.filter(|name| !declared.pods.contains_key(*name)).cloned().collect()
-        };
-        for name in gone {
-            let Some(pod) = self.state.plan.pods.remove(&name) else { continue };
-            let children = &mut self.children;
-            if pod.is_host_network() {
-                if let Some(pid) = self.state.programs.get(&name) {
-                    let pid = i32::try_from(*pid).unwrap_or_default();
-                    programs::end(pid, &pod.netns, || reap(children));
-                }
-            } else {
-                programs::end_all(std::slice::from_ref(&pod.netns), || reap(children));
-            }
-            self.state.programs.remove(&name);
-            topology::remove_pod(&self.state.plan.node(&pod.node)?.netns, &pod)?;
-        }
-        Ok(())
-    }
-
-    fn place_pods(&mut self, declared: &Declared) -> Result<Vec<Pod>> {
-        let now = clock::kubernetes_time();
-        let plan = &mut self.state.plan;
-        let new: Vec<_> =
-            declared.pods.iter().filter(|(name, _)| !plan.pods.contains_key(*name)).collect();
-        // Who asks for an address gets it before the others choose.
-        let (asking, others): (Vec<_>, Vec<_>) = new.into_iter().partition(|(_, pod)| {
-            let annotations = pod.metadata.annotations.as_ref();
-            annotations.is_some_and(|a| a.contains_key(crate::annotations::ADDRESS))
-        });
-        asking.into_iter().chain(others).map(|(_, pod)| plan.place(pod, &now)).collect()
-    }
-
-    fn load(&mut self, node: &str, table: &'static str, rules: &str) -> Result<()> {
-        let key = (node.to_owned(), table);
-        if self.loaded.get(&key).is_none_or(|loaded| loaded != rules) {
-            self.state.plan.node(node)?.netns.check(&["nft", "-f", "-"], rules)?;
-            self.loaded.insert(key, rules.to_owned());
-        }
-        Ok(())
-    }
-}
-
-// === impl Lab: programs ===
-
-impl Lab {
-    fn start_pods(&mut self, pods: &[Pod]) -> Result<()> {
-        for pod in pods {
-            topology::build_pod(self.state.plan.node(&pod.node)?, pod)?;
-        }
-        let mut started = Vec::new();
-        for pod in pods.iter().filter(|pod| !pod.serves.is_empty() || !pod.calls.is_empty()) {
-            let name = pod.full_name();
-            let config = AgentConfig {
-                addresses: pod.addresses().to_vec(),
-                serves: pod.serves.clone(),
-                calls: pod.calls.clone(),
-                ..self.agent_config(&name, &pod.namespace)
-            };
-            self.start(&pod.netns, &config)?;
-            started.push(name);
-        }
-        for name in started {
-            self.wait_ready(&name)?;
-        }
-        Ok(())
-    }
-
-    fn start_outside(&mut self) -> Result<()> {
-        let outside = self.state.plan.outside.clone();
-        let config = AgentConfig {
-            addresses: outside.addresses,
-            serves: outside.serves,
-            calls: outside.calls,
-            ..self.agent_config(OUTSIDE, OUTSIDE)
-        };
-        self.start(&outside.netns, &config)?;
-        self.wait_ready(OUTSIDE)
-    }
-
-    fn agent_config(&self, name: &str, namespace: &str) -> AgentConfig {
-        AgentConfig {
-            program: name.to_owned(),
-            namespace: namespace.to_owned(),
-            addresses: Vec::new(),
-            serves: Vec::new(),
-            calls: Vec::new(),
-            resolver: self.resolver(),
-            names: self.files.names(),
-            started: self.files.started(),
-            log: self.files.program(name, "jsonl"),
-        }
-    }
-
-    /// The service that pods ask for names, as a kubelet writes it into their resolv.conf.
-    fn resolver(&self) -> Option<SocketAddr> {
-        let addresses = self.state.plan.cluster_ips.get("kube-system/kube-dns")?;
-        addresses.first().map(|address| SocketAddr::new(*address, 53))
-    }
-
-    fn start(&mut self, netns: &Netns, config: &AgentConfig) -> Result<()> {
-        let name = &config.program;
-        self.files.write_json(&self.files.program(name, "json"), config)?;
-        let child = self.state.spec.program.start(netns, &self.files, name)?;
-        self.state.programs.insert(name.clone(), child.id());
-        self.children.insert(name.clone(), child);
-        Ok(())
-    }
-
-    fn wait_ready(&mut self, name: &str) -> Result<()> {
-        match self.children.get_mut(name) {
-            Some(child) => programs::wait_ready(child, &self.files, name),
-            None => Ok(()),
-        }
-    }
-
-    /// Runs a program in a pod to its end.
-    ///
-    /// # Errors
-    /// The pod is not there, or the program cannot be started.
-    pub fn exec(&self, pod: &str, argv: &[&str]) -> Result<Output> {
-        self.pod(pod)?.netns.output(argv, "")
-    }
-
-    /// Starts a program in a pod.
-    ///
-    /// # Errors
-    /// The pod is not there, or the program cannot be started.
-    pub fn spawn(&self, pod: &str, command: &mut Command) -> Result<Child> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let start = |source| Error::Start { program, source };
-        self.pod(pod)?.netns.run(|| command.spawn())?.map_err(start)
-    }
-
-    /// Runs `work` on a thread in a pod's network namespace.
-    ///
-    /// # Errors
-    /// The pod is not there, or its namespace cannot be entered.
-    pub fn run_in<T: Send>(&self, pod: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
-        self.pod(pod)?.netns.run(work)
-    }
-
-    /// What a pod's program (or [`OUTSIDE`]'s) wrote down.
-    ///
-    /// # Errors
-    /// The pod is not there, or its program has not begun to write.
-    pub fn events(&self, pod: &str) -> Result<Vec<Event>> {
-        log::read(&self.log(pod)?)
-    }
-
-    /// Where a pod's program (or [`OUTSIDE`]'s) writes what it sent and got.
-    ///
-    /// # Errors
-    /// The pod is not there.
-    pub fn log(&self, pod: &str) -> Result<PathBuf> {
-        if pod == OUTSIDE {
-            return Ok(self.files.program(OUTSIDE, "jsonl"));
-        }
-        Ok(self.files.program(&self.pod(pod)?.full_name(), "jsonl"))
-    }
-}
-
-// === impl Lab: what there is ===
-
-impl Lab {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.state.spec.name
-    }
-
-    /// The folder of live manifests.
-    pub fn manifests(&self) -> PathBuf {
-        self.files.manifests()
-    }
-
-    /// The folder of everything that the lab writes.
-    pub fn folder(&self) -> &Path {
-        self.files.folder()
-    }
-
-    /// The layout.
-    pub fn plan(&self) -> &Plan {
-        &self.state.plan
-    }
-
-    /// The nodes.
-    pub fn nodes(&self) -> &[Node] {
-        &self.state.plan.nodes
-    }
-
-    /// All pods, by name.
-    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.state.plan.pods.values()
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// A pod by `NS/NAME`, or the first pod of the workload of that name.
-    ///
-    /// # Errors
-    /// There is none, and what there is.
-    pub fn pod(&self, name: &str) -> Result<&Pod> {
-        if let Some(pod) = self.state.plan.pods.get(name) {
-            return Ok(pod);
-        }
-        let of_workload = format!("{name}-");
-        let mut pods = self.state.plan.pods.iter();
-        let found = pods.find(|(full, _)| full.starts_with(&of_workload));
-        found.map(|(_, pod)| pod).ok_or_else(|| self.absent("pod", name))
-    }
-
-    /// The addresses of a service, by `NS/NAME`.
-    ///
-    /// # Errors
-    /// There is none, and what there is.
-    pub fn service(&self, name: &str) -> Result<&[IpAddr]> {
-        let services = &self.state.plan.cluster_ips;
-        services.get(name).map(Vec::as_slice).ok_or_else(|| Error::Absent {
-            lab: self.name().to_owned(),
-            kind: "service",
-            name: name.to_owned(),
-            present: services.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
-    }
-
-    fn absent(&self, kind: &'static str, name: &str) -> Error {
-        let present: Vec<_> = self.state.plan.pods.keys().map(String::as_str).collect();
-        Error::Absent {
-            lab: self.name().to_owned(),
-            kind,
-            name: name.to_owned(),
-            present: present.join(", "),
-        }
-    }
-
-    /// Runs `work` in each of the namespaces at once, on a thread of its own.
-    pub(crate) fn in_each<K: Send, T: Send>(
-        places: Vec<(K, &Netns)>,
-        work: impl Fn(K) -> Result<T> + Sync,
-    ) -> Result<Vec<T>> {
-        let work = &work;
-        thread::scope(|scope| {
-            let threads: Vec<_> = places
-                .into_iter()
-                .map(|(key, netns)| scope.spawn(move || netns.run(|| work(key))?))
-                .collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        })
     }
 }

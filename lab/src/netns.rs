@@ -163,7 +163,7 @@ impl Netns {
     /// # Errors
     /// It cannot be started, or ended with an error.
     pub fn check(&self, argv: &[&str], input: &str) -> Result<String> {
-        checked(argv, &self.name, self.output(argv, input)?)
+        checked(argv, &self.name, &self.output(argv, input)?)
     }
 
     /// Lets `ip -batch` do these commands in the namespace.
@@ -200,7 +200,7 @@ fn output(argv: &[&str], input: &str) -> Result<Output> {
     })
 }
 
-fn checked(argv: &[&str], place: &str, output: Output) -> Result<String> {
+fn checked(argv: &[&str], place: &str, output: &Output) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

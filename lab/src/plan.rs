@@ -228,13 +228,9 @@ impl Plan {
 
     fn addresses(&self, node: &Node, pod: &str, wanted: &[IpAddr]) -> Result<(Ipv4Addr, Ipv6Addr)> {
         let taken: BTreeSet<IpAddr> = self.pods.values().flat_map(Pod::addresses).collect();
-        let free = (2..=PODS_PER_NODE_MAX).find_map(|host| {
-            let [a, b, c, _] = node.pods_v4.network().octets();
-            let [d, e, f, g, ..] = node.pods_v6.network().segments();
-            let v4 = Ipv4Addr::new(a, b, c, host);
-            let v6 = Ipv6Addr::new(d, e, f, g, 0, 0, 0, u16::from(host));
-            (!taken.contains(&v4.into()) && !taken.contains(&v6.into())).then_some((v4, v6))
-        });
+        let free = (2..=PODS_PER_NODE_MAX)
+            .map(|host| node.pod_addresses(host))
+            .find(|(v4, v6)| !taken.contains(&(*v4).into()) && !taken.contains(&(*v6).into()));
         let what = || format!("pod address of {}", node.name);
         let (mut v4, mut v6) =
             free.ok_or_else(|| Error::Exhausted { what: what(), name: pod.to_owned() })?;
@@ -321,6 +317,18 @@ fn fixed_ips(service: &core::Service) -> Vec<String> {
     }
     fixed.retain(|text| !text.is_empty());
     fixed
+}
+
+// === impl Node ===
+
+impl Node {
+    /// The pod addresses of that number.
+    fn pod_addresses(&self, host: u8) -> (Ipv4Addr, Ipv6Addr) {
+        let mut v4 = self.pods_v4.network().octets();
+        let mut v6 = self.pods_v6.network().octets();
+        (v4[3], v6[15]) = (host, host);
+        (v4.into(), v6.into())
+    }
 }
 
 // === impl Pod ===

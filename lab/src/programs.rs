@@ -26,7 +26,7 @@ pub struct Program {
 }
 
 /// How long a program may take to serve, on a machine that is busy with other things.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a program may take to end by itself.
 const ENDED_WITHIN: Duration = Duration::from_secs(3);
 

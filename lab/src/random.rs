@@ -67,8 +67,8 @@ fn pod(namespace: &str, app: &str, number: usize) -> Value {
     let (main, other) = if swapped { (8080, 80) } else { (80, 8080) };
     let (query, peer) = if swapped { (5354, 3869) } else { (5353, 3868) };
     let mut labels = json!({ "app": app });
-    if number % 4 != 0 {
-        labels["tier"] = json!(if number % 3 == 0 { "front" } else { "back" });
+    if !number.is_multiple_of(4) {
+        labels["tier"] = json!(if number.is_multiple_of(3) { "front" } else { "back" });
     }
     json!({
         "apiVersion": "v1",
@@ -80,7 +80,7 @@ fn pod(namespace: &str, app: &str, number: usize) -> Value {
             "annotations": { SERVE: "http:80, tcp:8080, udp:5353, udp:5354" },
         },
         "spec": {
-            "nodeName": if number % 2 == 0 { "node-a" } else { "node-b" },
+            "nodeName": if number.is_multiple_of(2) { "node-a" } else { "node-b" },
             "containers": [{
                 "name": app,
                 "image": "whyflow/lab",

@@ -56,16 +56,11 @@ async fn hold(
     call: &Call,
     held: Option<(Counted, Arc<Tally>)>,
 ) -> Option<(Counted, Arc<Tally>)> {
-    match held {
-        Some(held) => {
-            let to = held.1.remote?;
-            message(caller, to, call, Some(held)).await
-        }
-        None => {
-            let (_, to) = destination(caller, call).await?;
-            message(caller, to, call, None).await
-        }
-    }
+    let to = match &held {
+        Some((_, tally)) => tally.remote?,
+        None => destination(caller, call).await?.1,
+    };
+    message(caller, to, call, held).await
 }
 
 /// Sends and gets one message; gives the connection back if it is still good.

@@ -12,13 +12,16 @@ use tokio::time::Instant;
 use super::log::Log;
 use super::{Caller, dns, udp};
 
+/// Addresses of each name and family, and until when they are good.
+type Known = HashMap<(String, bool), (Instant, Vec<IpAddr>)>;
+
 /// The resolver as a pod sees it.
 pub(super) struct Resolver {
     server: Option<SocketAddr>,
     namespace: String,
     addresses: Arc<[IpAddr]>,
     log: Arc<Log>,
-    known: Mutex<HashMap<(String, bool), (Instant, Vec<IpAddr>)>>,
+    known: Mutex<Known>,
 }
 
 /// How long one answer is waited for.
@@ -64,7 +67,7 @@ impl Resolver {
         fastrand::choice(addresses)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(String, bool), (Instant, Vec<IpAddr>)>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

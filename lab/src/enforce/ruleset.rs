@@ -50,7 +50,7 @@ impl World<'_> {
             for (place, direction) in [(0, Direction::Egress), (2, Direction::Ingress)] {
                 let Some(body) = self.chain(resident, direction)? else { continue };
                 let chain = format!("{}_{index}", direction.word());
-                chains += &format!("chain {chain} {{\n{body}}}\n");
+                chains.extend(["chain ", &chain, " {\n", &body, "}\n"]);
                 elements[place].push(format!("{} : jump {chain}", resident.pod.v4));
                 elements[place + 1].push(format!("{} : jump {chain}", resident.pod.v6));
             }
@@ -135,9 +135,10 @@ impl World<'_> {
             let to: BTreeSet<IpAddr> = self.addresses_of(to).into_iter().collect();
             let ends = combine(&address_matches(&from, "saddr"), &address_matches(&to, "daddr"));
             for both in ends {
-                for deny in self.deny_lines(false) {
-                    text += &format!("{both} {protocol} dport {port} {deny}\n");
-                }
+                let lines = self.deny_lines(false);
+                let lines =
+                    lines.iter().map(|deny| format!("{both} {protocol} dport {port} {deny}\n"));
+                text.extend(lines);
             }
         }
         text
@@ -173,7 +174,7 @@ fn jumps(elements: &[Vec<String>; 4]) -> String {
     for ((ip, direction), elements) in ends.iter().zip(elements) {
         if !elements.is_empty() {
             let map = elements.join(", ");
-            text += &format!("{ip} {} vmap {{ {map} }}\n", direction.own());
+            text.extend([ip, " ", direction.own(), " vmap { ", &map, " }\n"]);
         }
     }
     text
