@@ -1,0 +1,349 @@
+//! Asks the policies, and remembers what they said of a pair.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use policy::{AtTime, Compiled, Judgement, Party, Question, Timeline};
+use schemas::{
+    Addr, Connection, Endpoint, Handle, InitiatorFrom, Protocol, Reason, Reporter, Table, Trace,
+    Tuple, UnixNanos, Verdict,
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::judged::{Counted, Judged, Side};
+use super::{AttributeConfig, sentence};
+use crate::Ends;
+use crate::connect::{IcmpRole, icmp_role};
+use crate::memo::Memo;
+
+/// Judges pairs.
+pub(super) struct Judging {
+    policies: Timeline,
+    traces: Table<Trace>,
+    pairs: Memo<u128, Arc<Judged>>,
+    /// What is allowed and says the same shares one answer, by its traces and revision.
+    alike: Memo<(u64, u64, u64), Arc<Judged>>,
+    briefs: Memo<(u64, Reporter), Arc<Reason>>,
+    settle: Duration,
+    reasons: Arc<AtomicUsize>,
+    reasons_max: usize,
+    now: Option<Arc<Compiled>>,
+    said: Said,
+    pub(super) totals: Totals,
+}
+
+/// What was done.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) judged: u64,
+    pub(super) cut_short: u64,
+    pub(super) not_interned: u64,
+}
+
+/// What is said without asking any policy.
+struct Said {
+    frame: Arc<Judged>,
+    icmp: Arc<Judged>,
+    none_yet: Arc<Judged>,
+    not_kept: Arc<Judged>,
+}
+
+/// The most distinct short reasons that are shared.
+const BRIEFS_MAX: usize = 16_384;
+
+// === impl Said ===
+
+impl Default for Said {
+    fn default() -> Self {
+        let allow = |sentence| Judged::without_policy(Verdict::Allow, sentence, 0);
+        let unknown = |sentence| Judged::without_policy(Verdict::Unknown, sentence, 0);
+        Self {
+            frame: allow("not IP: no policy applies"),
+            icmp: allow("ICMP that serves other traffic: no policy applies"),
+            none_yet: unknown("no policies had been read yet"),
+            not_kept: unknown("policy of that time not kept"),
+        }
+    }
+}
+
+// === impl Judging ===
+
+impl Judging {
+    pub(super) fn new(config: &AttributeConfig, policies: Timeline, traces: Table<Trace>) -> Self {
+        Self {
+            policies,
+            traces,
+            pairs: Memo::new(config.pairs_max),
+            alike: Memo::new(config.pairs_max),
+            briefs: Memo::new(BRIEFS_MAX),
+            settle: config.settle,
+            reasons: Arc::default(),
+            reasons_max: config.reasons_max,
+            now: None,
+            said: Said::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    pub(super) fn pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    pub(super) fn pairs_forgotten(&self) -> u64 {
+        self.pairs.forgotten()
+    }
+
+    pub(super) fn reasons(&self) -> usize {
+        self.reasons.load(Ordering::Relaxed)
+    }
+
+    /// Looks up the set in force at a batch's end.
+    pub(super) fn begin(&mut self, to: UnixNanos) {
+        self.now = set_at(&self.policies, to);
+    }
+
+    /// The revision in force at the batch's end; 0 when there is none.
+    pub(super) fn revision_now(&self) -> u64 {
+        self.now.as_ref().map_or(0, |set| set.revision())
+    }
+
+    /// What no policy speaks of: frames that are not IP, ICMP errors, neighbour discovery (RFC
+    /// 4861) and multicast listeners (RFC 2710, RFC 3810).
+    pub(super) fn exempt(&self, row: &Connection) -> Option<Arc<Judged>> {
+        let Tuple { protocol, dst_port, .. } = row.tuple;
+        if protocol.is_frame() {
+            return Some(self.said.frame.clone());
+        }
+        if !protocol.is_icmp() {
+            return None;
+        }
+        let is_of_the_link =
+            protocol == Protocol::ICMPV6 && matches!(dst_port >> 8, 130..=137 | 143);
+        let is_error = icmp_role(protocol, dst_port) == IcmpRole::Error;
+        (is_error || is_of_the_link).then(|| self.said.icmp.clone())
+    }
+
+    /// What the set in force at the connection's opening says.
+    pub(super) fn first(&mut self, row: &Connection, ends: &Ends) -> Arc<Judged> {
+        match self.policies.at(row.opened_at) {
+            AtTime::Set(set) => self.by_set(&set, row, ends),
+            AtTime::NotKept => self.said.not_kept.clone(),
+            AtTime::NoneYet => self.said.none_yet.clone(),
+        }
+    }
+
+    /// The first answer, with what has changed since or was just changing: the sets in force now
+    /// and shortly before and after the opening are compared with it.
+    pub(super) fn again(
+        &mut self,
+        row: &Connection,
+        ends: &Ends,
+        first: &Arc<Judged>,
+    ) -> Arc<Judged> {
+        if first.revision == 0 && first.egress.trace.is_none() {
+            return first.clone();
+        }
+        let around = [row.opened_at.before(self.settle), row.opened_at.after(self.settle)];
+        let around = around.map(|at| set_at(&self.policies, at));
+        let others = [self.now.clone()].into_iter().chain(around).flatten();
+        for set in others {
+            if set.revision() == first.revision {
+                continue;
+            }
+            let other = self.by_set(&set, row, ends);
+            let sides = |judged: &Judged| (judged.egress.verdict, judged.ingress.verdict);
+            if sides(&other) != sides(first) {
+                return Arc::new(changed(first, other.verdict));
+            }
+        }
+        first.clone()
+    }
+
+    fn by_set(&mut self, set: &Compiled, row: &Connection, ends: &Ends) -> Arc<Judged> {
+        if let Some(sentence) = missing(row, ends) {
+            return Judged::without_policy(Verdict::Unknown, &sentence, set.revision());
+        }
+        let key = key(set.revision(), row, ends);
+        if let Some(known) = self.pairs.get(&key) {
+            return known;
+        }
+        self.totals.judged += 1;
+        let judged = self.judge(set, row, ends);
+        self.pairs.insert(key, judged.clone());
+        judged
+    }
+
+    fn judge(&mut self, set: &Compiled, row: &Connection, ends: &Ends) -> Arc<Judged> {
+        let questions = questions(row, ends);
+        let Some(question) = questions.first() else {
+            let sentence = "the service that was called has no known endpoints";
+            return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
+        };
+        let judgement = set.judge(question);
+        let sides = (judgement.egress.verdict, judgement.ingress.verdict);
+        let others = questions.iter().skip(1).map(|question| set.judge(question));
+        let is_one =
+            others.map(|other| (other.egress.verdict, other.ingress.verdict)).all(|s| s == sides);
+        let is_all = ends.backends.as_ref().is_none_or(|backends| backends.is_all);
+        if !is_one || !is_all {
+            let sentence = "which endpoint of the service was reached is not known, \
+                            and the policies do not say the same of all of them";
+            return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
+        }
+        if row.initiator_from == InitiatorFrom::FirstSeen && !is_same_reversed(set, question, row) {
+            let sentence = "which end opened it is not known, \
+                            and the policies do not say the same of both directions";
+            return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
+        }
+        self.made(set, question, judgement)
+    }
+
+    /// The answer with its traces interned, and with its reasons.
+    fn made(
+        &mut self,
+        set: &Compiled,
+        question: &Question<'_>,
+        judgement: Judgement,
+    ) -> Arc<Judged> {
+        let is_plain = judgement.verdict == Verdict::Allow;
+        let has_room = self.reasons() < self.reasons_max;
+        let explained = (!is_plain && has_room).then(|| set.explain(question, &judgement));
+        let Judgement { egress, ingress, verdict } = judgement;
+        let (egress, ingress) = (self.intern(egress), self.intern(ingress));
+        let alike = (egress.id(), ingress.id(), set.revision());
+        if is_plain && let Some(known) = self.alike.get(&alike) {
+            return known;
+        }
+        self.totals.cut_short += u64::from(!is_plain && !has_room);
+        let counted = explained.is_some().then(|| Counted::new(&self.reasons));
+        let reasons = explained.map_or_else(
+            || (self.brief(&egress, Reporter::Src), self.brief(&ingress, Reporter::Dst)),
+            |(egress, ingress)| (Arc::new(egress), Arc::new(ingress)),
+        );
+        let judged = Arc::new(Judged {
+            egress: Side::new(egress.verdict, Some(egress), reasons.0),
+            ingress: Side::new(ingress.verdict, Some(ingress), reasons.1),
+            verdict,
+            revision: set.revision(),
+            is_changed: false,
+            counted,
+        });
+        if is_plain {
+            self.alike.insert(alike, judged.clone());
+        }
+        judged
+    }
+
+    fn intern(&mut self, trace: Trace) -> Handle<Trace> {
+        self.traces.intern(trace.clone()).unwrap_or_else(|| {
+            self.totals.not_interned += 1;
+            Handle::lone(trace)
+        })
+    }
+
+    fn brief(&mut self, trace: &Handle<Trace>, side: Reporter) -> Arc<Reason> {
+        let key = (trace.id(), side);
+        if let Some(known) = self.briefs.get(&key) {
+            return known;
+        }
+        let sentence = sentence::brief(trace, side).into();
+        let reason = Arc::new(Reason { sentence, near_misses: Vec::new() });
+        self.briefs.insert(key, reason.clone());
+        reason
+    }
+}
+
+fn set_at(policies: &Timeline, at: UnixNanos) -> Option<Arc<Compiled>> {
+    match policies.at(at) {
+        AtTime::Set(set) => Some(set),
+        AtTime::NotKept | AtTime::NoneYet => None,
+    }
+}
+
+/// The same answer, whose reasons say that the policies have changed.
+fn changed(first: &Judged, now: Verdict) -> Judged {
+    let said = |side: &Side| {
+        let Reason { sentence, near_misses } = &*side.reason;
+        let sentence = sentence::changed(sentence, now).into();
+        let reason = Arc::new(Reason { sentence, near_misses: near_misses.clone() });
+        Side { reason, ..side.clone() }
+    };
+    Judged {
+        egress: said(&first.egress),
+        ingress: said(&first.ingress),
+        verdict: first.verdict,
+        revision: first.revision,
+        is_changed: true,
+        counted: None,
+    }
+}
+
+/// The fact without which no policy can be asked.
+fn missing(row: &Connection, ends: &Ends) -> Option<String> {
+    if !ends.is_source_known {
+        return Some(format!("who {} was is not known", row.tuple.src));
+    }
+    if !ends.is_destination_known {
+        let reached = row.translated.as_ref().unwrap_or(&row.tuple);
+        return Some(format!("who {} was is not known", reached.dst));
+    }
+    let Tuple { protocol, src_port, dst_port, .. } = row.tuple;
+    if protocol.has_ports() && src_port == 0 && dst_port == 0 {
+        return Some("a fragment whose ports are not known".to_owned());
+    }
+    None
+}
+
+/// The question to the policies; one for each backend that a service call may have reached.
+fn questions<'a>(row: &Connection, ends: &'a Ends) -> Vec<Question<'a>> {
+    let reached = row.translated.as_ref().unwrap_or(&row.tuple);
+    let from = Party { addr: Some(row.tuple.src), endpoint: &ends.source };
+    let ask = |addr: Addr, port: u16, endpoint: &'a Endpoint| Question {
+        from,
+        to: Party { addr: Some(addr), endpoint },
+        protocol: row.tuple.protocol,
+        port,
+        source_port: None,
+    };
+    match &ends.backends {
+        None => vec![ask(reached.dst, reached.dst_port, &ends.destination)],
+        Some(backends) => {
+            backends.list.iter().map(|one| ask(one.addr, one.port, &one.endpoint)).collect()
+        }
+    }
+}
+
+/// Whether the policies would say the same if the other end had opened.
+fn is_same_reversed(set: &Compiled, question: &Question<'_>, row: &Connection) -> bool {
+    let reached = row.translated.as_ref().unwrap_or(&row.tuple);
+    let port = if row.tuple.protocol.has_ports() { reached.src_port } else { question.port };
+    let reversed = Question { from: question.to, to: question.from, port, ..*question };
+    let (there, back) = (set.judge(question), set.judge(&reversed));
+    there.verdict == back.verdict
+}
+
+/// A pair under a set of policies, hashed: everything that an answer depends on.
+fn key(revision: u64, row: &Connection, ends: &Ends) -> u128 {
+    let reached = row.translated.as_ref().unwrap_or(&row.tuple);
+    let mut bytes = [0; 96];
+    let is_first_seen = row.initiator_from == InitiatorFrom::FirstSeen;
+    let source_port = if is_first_seen { reached.src_port } else { 0 };
+    let backends = ends.backends.as_ref().map_or(0, |backends| {
+        let list = backends.list.iter();
+        list.fold(u64::from(backends.is_all) + 1, |hash, one| {
+            (hash ^ one.endpoint.id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(one.port)
+        })
+    });
+    let words = [revision, ends.source.id(), ends.destination.id(), backends];
+    for (place, word) in words.into_iter().enumerate() {
+        bytes[8 * place..8 * place + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    bytes[32..48].copy_from_slice(&row.tuple.src.0);
+    bytes[48..64].copy_from_slice(&reached.dst.0);
+    let shorts = [row.tuple.protocol.0, reached.dst_port, source_port, u16::from(is_first_seen)];
+    for (place, short) in shorts.into_iter().enumerate() {
+        bytes[64 + 2 * place..66 + 2 * place].copy_from_slice(&short.to_le_bytes());
+    }
+    xxh3_128(&bytes)
+}

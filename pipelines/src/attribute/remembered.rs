@@ -1,0 +1,59 @@
+//! What was said of connections that are remembered, at each connection's own place.
+
+use std::sync::Arc;
+
+use schemas::{Connection, ConnectionId, UnixNanos};
+
+use super::Judged;
+use crate::Ends;
+
+/// Memories by place.
+pub(super) struct Remembered {
+    places: Vec<Option<Memory>>,
+    limit: usize,
+}
+
+/// What was said of one connection.
+pub(super) struct Memory {
+    pub(super) id: ConnectionId,
+    pub(super) opened_at: UnixNanos,
+    pub(super) ends: Arc<Ends>,
+    /// By the set of its opening.
+    pub(super) first: Arc<Judged>,
+    /// The same, with what has changed since.
+    pub(super) judged: Arc<Judged>,
+    /// The revision that it was compared with last.
+    pub(super) checked: u64,
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { places: Vec::new(), limit }
+    }
+
+    /// What is remembered of this row's connection, if its ends are still the same.
+    pub(super) fn get(
+        &mut self,
+        place: usize,
+        row: &Connection,
+        ends: &Arc<Ends>,
+    ) -> Option<&mut Memory> {
+        let memory = self.places.get_mut(place)?.as_mut()?;
+        let is_same = memory.id == row.id
+            && memory.opened_at == row.opened_at
+            && (Arc::ptr_eq(&memory.ends, ends) || memory.ends.digest == ends.digest);
+        is_same.then_some(memory)
+    }
+
+    pub(super) fn insert(&mut self, place: usize, memory: Memory) {
+        if place >= self.limit {
+            return;
+        }
+        if place >= self.places.len() {
+            self.places.resize_with(place + 1, || None);
+        }
+        self.places[place] = Some(memory);
+    }
+}

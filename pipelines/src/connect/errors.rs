@@ -1,0 +1,91 @@
+//! ICMP errors: each is about a packet that its receiver had sent, and is counted with that
+//! packet's conversation.
+
+use cluster::View;
+use rustc_hash::FxHashMap;
+use schemas::{Addr, Connection, Observation, Tuple, UnixNanos};
+
+use super::Connect;
+use super::tally::Tally;
+use crate::Outbox;
+
+/// The most of unanswered conversations that are remembered.
+const UNANSWERED_MAX: usize = 65_536;
+
+/// Conversations without an answer, the latest by asking and asked address. An observation does
+/// not tell which packet an error is about; the latest unanswered one is.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered(FxHashMap<(Addr, Addr), u32>);
+
+// === impl Unanswered ===
+
+impl Unanswered {
+    fn insert(&mut self, asking: Addr, asked: Addr, slot: u32) {
+        if self.0.len() >= UNANSWERED_MAX {
+            self.0.clear();
+        }
+        self.0.insert((asking, asked), slot);
+    }
+
+    fn get(&self, asking: Addr, asked: Addr) -> Option<u32> {
+        self.0.get(&(asking, asked)).copied()
+    }
+}
+
+impl Connect {
+    /// Counts the drain's ICMP errors with what they are about; what they are about is not known
+    /// of one that a router sent, which is then a conversation of its own that no policy judges.
+    pub(super) fn join_errors(&mut self, view: &View, out: &mut Outbox<Connection>) {
+        let errors = std::mem::take(&mut self.drain.errors);
+        if errors.is_empty() {
+            return;
+        }
+        let tallies = std::mem::take(&mut self.drain.tallies);
+        for tally in &tallies {
+            self.note_unanswered(tally);
+        }
+        self.drain.tallies = tallies;
+        for seen in &errors {
+            if let Some((index, sender)) = self.about(seen) {
+                self.count(index, sender, seen, true);
+            } else {
+                let (index, sender) = self.locate(seen, view, out);
+                self.count(index, sender, seen, false);
+            }
+        }
+    }
+
+    /// Notes a conversation of which only one end was heard.
+    pub(super) fn note_unanswered(&mut self, tally: &Tally) {
+        let asking = match tally.first_from {
+            [_, UnixNanos::MAX] => 0,
+            [UnixNanos::MAX, _] => 1,
+            _ => return,
+        };
+        let slot = self.table.slot(tally.slot);
+        if !slot.pair.protocol.has_ports() {
+            return;
+        }
+        let (own, far) = (slot.asked_pair().ends[asking].addr, 1 - asking);
+        self.unanswered.insert(own, slot.pair.ends[far].addr, tally.slot);
+        if let Some(asked) = &slot.asked {
+            self.unanswered.insert(own, asked[far].addr, tally.slot);
+        }
+    }
+
+    /// The conversation that an ICMP error is about, and which of its ends sent the error.
+    fn about(&self, seen: &Observation) -> Option<(u32, usize)> {
+        [Some(seen.tuple), seen.translated].into_iter().flatten().find_map(
+            |Tuple { src, dst, .. }| {
+                let index = self.unanswered.get(dst, src)?;
+                let slot = self.table.slot(index);
+                let asked = slot.asked_pair();
+                let has = |end: usize, addr| {
+                    slot.pair.ends[end].addr == addr || asked.ends[end].addr == addr
+                };
+                let asking = [0, 1].into_iter().find(|end| has(*end, dst) && has(1 - end, src))?;
+                slot.is_in_use.then_some((index, 1 - asking))
+            },
+        )
+    }
+}
