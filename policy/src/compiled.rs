@@ -1,24 +1,100 @@
 //! An immutable policy set that answers questions.
 
-use schemas::{Reason, Trace, Verdict};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::{Document, Judgement, Problem, Question, Settings};
+use schemas::{Addr, Protocol, Reason, Trace};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// An immutable policy set.
-#[derive(Debug, Default)]
+use crate::assemble::{PolicySet, assemble};
+use crate::document::{Document, Problem};
+use crate::end::End;
+use crate::facts::Facts;
+use crate::memo::{Memo, MemoStats};
+use crate::model::{Check, Condition, Direction, PortNumber, Rule};
+use crate::nets;
+use crate::question::{Judgement, Question};
+use crate::read::{self, Read, Reading};
+use crate::select::{Known, Selection};
+use crate::settings::Settings;
+use crate::sight::Sight;
+use crate::walk::{View, Walker, is_own_node};
+use crate::why;
+
+/// An immutable policy set. It is asked from many threads at once, and remembers a bounded number
+/// of answers.
 pub struct Compiled {
+    pub(crate) set: PolicySet,
+    pub(crate) facts: Facts,
+    pub(crate) settings: Settings,
     revision: u64,
-    settings: Settings,
+    bytes: usize,
+    selection: Selection,
+    judgements: Memo<Pair, Arc<Judgement>>,
+    distinct: Memo<Judgement, Arc<Judgement>>,
+    /// Where the answer of an address may change: first addresses of ranges, sorted.
+    edges: Box<[u128]>,
+    uses_source_ports: bool,
 }
+
+/// How well a set remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompiledStats {
+    /// Endpoint identities and the policies that select them.
+    pub identities: MemoStats,
+    /// Judgements of pairs.
+    pub pairs: MemoStats,
+}
+
+/// Everything that a judgement depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pair {
+    from: u64,
+    to: u64,
+    from_class: u32,
+    to_class: u32,
+    protocol: Protocol,
+    port: u16,
+    /// Present only where a rule asks for it.
+    source_port: Option<u16>,
+    is_same: bool,
+    is_own_node: bool,
+}
+
+/// The most judgements in use that are remembered.
+const PAIRS_MAX: usize = 262_144;
+/// The most different judgements that are shared.
+const DISTINCT_MAX: usize = 65_536;
 
 // === impl Compiled ===
 
 impl Compiled {
-    /// Compiles a set, and says what is wrong with its documents.
+    /// Compiles a set, and says what is wrong with its documents. [`crate::reads`] says which
+    /// objects belong among them; others are ignored.
     #[must_use]
     pub fn compile(documents: &[Document], settings: &Settings) -> (Self, Vec<Problem>) {
-        let _ = documents;
-        (Self { revision: 0, settings: *settings }, Vec::new())
+        let reads: Vec<Read> = documents.iter().map(read::read).collect();
+        let revision = revision(&reads, settings);
+        let mut problems = Vec::new();
+        let (set, facts) = assemble(reads, settings, &mut problems);
+        problems.sort_by(|one, two| {
+            (&one.source, &one.object, &one.field).cmp(&(&two.source, &two.object, &two.field))
+        });
+        let uses = Uses::of(&set, &facts);
+        let selection = Selection::new(&set, uses.port_names, !facts.profiles.is_empty());
+        let compiled = Self {
+            bytes: uses.bytes,
+            selection,
+            judgements: Memo::new(PAIRS_MAX),
+            distinct: Memo::new(DISTINCT_MAX),
+            edges: uses.edges.into(),
+            uses_source_ports: uses.source_ports,
+            set,
+            facts,
+            settings: *settings,
+            revision,
+        };
+        (compiled, problems)
     }
 
     /// A hash of the canonical policies in force: equal sets have equal revisions.
@@ -27,30 +103,245 @@ impl Compiled {
         self.revision
     }
 
-    /// The bytes that this set holds, estimated.
+    /// The bytes that the policies hold, estimated; what is remembered of answers is not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(self)
+        self.bytes
+    }
+
+    /// How well it remembers.
+    #[must_use]
+    pub fn stats(&self) -> CompiledStats {
+        CompiledStats { identities: self.selection.stats(), pairs: self.judgements.stats() }
     }
 
     /// What both sides' policies say.
     #[must_use]
     pub fn judge(&self, question: &Question<'_>) -> Judgement {
-        let _ = (question, self.settings);
-        let trace = Trace {
-            enforced: Box::default(),
-            pending: Box::default(),
-            verdict: Verdict::Allow,
-            pending_verdict: Verdict::Allow,
-            as_read: Verdict::Allow,
+        Judgement::clone(&self.judge_shared(question))
+    }
+
+    /// The same, shared with everyone who asks the like.
+    #[must_use]
+    pub fn judge_shared(&self, question: &Question<'_>) -> Arc<Judgement> {
+        let sight = self.sight(question);
+        let from = self.selection.of(&sight.from, &sight, &self.set);
+        let to = self.selection.of(&sight.to, &sight, &self.set);
+        let pair = Pair {
+            from: from.id,
+            to: to.id,
+            from_class: self.class(sight.from.addr),
+            to_class: self.class(sight.to.addr),
+            protocol: question.protocol,
+            port: question.port,
+            source_port: question.source_port.filter(|_| self.uses_source_ports),
+            is_same: sight.from.is_same(&sight.to),
+            is_own_node: is_own_node(&sight.to, &sight.from),
         };
-        Judgement { egress: trace.clone(), ingress: trace, verdict: Verdict::Allow }
+        self.judgements.get_or_find(
+            &pair,
+            || pair,
+            || {
+                let judgement = self.find(&sight, &from, &to);
+                self.distinct.get_or_find(
+                    &judgement,
+                    || judgement.clone(),
+                    || Arc::new(judgement.clone()),
+                )
+            },
+        )
     }
 
     /// Why, for people: of the egress and of the ingress side.
     #[must_use]
     pub fn explain(&self, question: &Question<'_>, judgement: &Judgement) -> (Reason, Reason) {
-        let _ = (question, judgement, self.settings);
-        (Reason::default(), Reason::default())
+        let sight = self.sight(question);
+        let reason = |direction, trace: &Trace| {
+            let known = self.known(direction, &sight);
+            why::reason(&self.walker(&sight, direction, &known, View::Enforced), trace)
+        };
+        let egress = reason(Direction::Egress, &judgement.egress);
+        (egress, reason(Direction::Ingress, &judgement.ingress))
+    }
+
+    pub(crate) fn sight<'a>(&'a self, question: &Question<'a>) -> Sight<'a> {
+        let assume = self.settings.assume;
+        Sight {
+            from: End::new(question.from, &self.facts, assume),
+            to: End::new(question.to, &self.facts, assume),
+            protocol: question.protocol,
+            port: question.port,
+            source_port: question.source_port,
+            assume,
+            lacks_addresses: self.facts.lacks_addresses,
+        }
+    }
+
+    /// What is known of the end that a direction's policies select.
+    pub(crate) fn known(&self, direction: Direction, sight: &Sight<'_>) -> Arc<Known> {
+        let end = match direction {
+            Direction::Ingress => &sight.to,
+            Direction::Egress => &sight.from,
+        };
+        self.selection.of(end, sight, &self.set)
+    }
+
+    pub(crate) fn walker<'a>(
+        &'a self,
+        sight: &'a Sight<'a>,
+        direction: Direction,
+        known: &'a Known,
+        view: View,
+    ) -> Walker<'a> {
+        let picks = match direction {
+            Direction::Ingress => &known.ingress,
+            Direction::Egress => &known.egress,
+        };
+        Walker { set: &self.set, facts: &self.facts, sight, direction, picks, view }
+    }
+
+    fn find(&self, sight: &Sight<'_>, from: &Known, to: &Known) -> Judgement {
+        let egress = self.trace(sight, Direction::Egress, from);
+        let ingress = self.trace(sight, Direction::Ingress, to);
+        let verdict = egress.verdict.both(ingress.verdict);
+        Judgement { egress, ingress, verdict }
+    }
+
+    fn trace(&self, sight: &Sight<'_>, direction: Direction, known: &Known) -> Trace {
+        let walker = self.walker(sight, direction, known, View::Enforced);
+        let walked = walker.walk();
+        let enforced = walked.hits(&walker);
+        let is_staged = walker.picks.iter().any(|pick| {
+            let placed = &self.set.policies[pick.policy as usize];
+            placed.enforced != placed.pending
+        });
+        let (pending, pending_verdict) = if is_staged {
+            let walker = Walker { view: View::Pending, ..walker };
+            let walked = walker.walk();
+            (walked.hits(&walker), walked.verdict)
+        } else {
+            (enforced.clone(), walked.verdict)
+        };
+        let (verdict, as_read) = (walked.verdict, walked.as_read);
+        Trace { enforced, pending, verdict, pending_verdict, as_read }
+    }
+
+    /// Addresses of one class lie in the same blocks of every rule.
+    fn class(&self, addr: Option<Addr>) -> u32 {
+        let Some(addr) = addr else { return u32::MAX };
+        let wanted = nets::number(addr);
+        let class = self.edges.partition_point(|edge| *edge <= wanted);
+        u32::try_from(class).unwrap_or(u32::MAX - 1)
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled")
+            .field("revision", &self.revision)
+            .field("policies", &self.set.policies.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hashes what is in force: every object but staged policies, and how they are read.
+fn revision(reads: &[Read], settings: &Settings) -> u64 {
+    let is_in_force = |read: &&Read| match &read.reading {
+        Reading::Policy(policy) => policy.stage == crate::model::Stage::Enforced,
+        Reading::Other => false,
+        _ => true,
+    };
+    let is_staged = |read: &&Read| read.name.kind.starts_with("Staged");
+    let mut hashes: Vec<u64> = reads
+        .iter()
+        .filter(is_in_force)
+        .filter(|read| !is_staged(read))
+        .map(|read| read.hash)
+        .collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let mut bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+    bytes.extend(format!("{settings:?}").bytes());
+    xxh3_64_with_seed(&bytes, 0)
+}
+
+/// What the rules of a set depend on.
+#[derive(Default)]
+struct Uses {
+    port_names: bool,
+    source_ports: bool,
+    edges: Vec<u128>,
+    bytes: usize,
+}
+
+// === impl Uses ===
+
+impl Uses {
+    fn of(set: &PolicySet, facts: &Facts) -> Self {
+        let mut uses = Self::default();
+        for placed in &set.policies {
+            let lists = [&placed.policy.ingress, &placed.policy.egress];
+            uses.bytes += size_of_val(placed);
+            lists.into_iter().flatten().flat_map(|rules| rules.iter()).for_each(|rule| {
+                uses.rule(rule);
+            });
+        }
+        let profiles = facts.profiles.values();
+        profiles.flat_map(|one| one.ingress.iter().chain(&one.egress)).for_each(|rule| {
+            uses.rule(rule);
+        });
+        for host in &facts.hosts {
+            uses.nets(&host.addresses);
+        }
+        // The families are apart: IPv4 in its mapped form.
+        uses.edges.extend([0xffff << 32, (0xffff << 32) + (1 << 32)]);
+        uses.edges.sort_unstable();
+        uses.edges.dedup();
+        uses.bytes += size_of_val(&uses.edges[..]);
+        uses
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.bytes += size_of_val(rule) + size_of_val(&rule.terms[..]);
+        self.bytes += size_of_val(&rule.ports[..]);
+        let is_named = |number: &PortNumber| matches!(number, PortNumber::Named(_));
+        self.port_names |= rule.ports.iter().any(|port| is_named(&port.number));
+        for (_, check) in rule.peers.iter().flat_map(|peer| peer.checks.iter()) {
+            self.check(check);
+        }
+        for term in &rule.terms {
+            match &term.condition {
+                Condition::Source(check) | Condition::Destination(check) => self.check(check),
+                Condition::SourcePort(ports) | Condition::NotSourcePort(ports) => {
+                    self.source_ports = true;
+                    self.port_names |= ports.iter().any(is_named);
+                }
+                Condition::DestinationPort(ports) | Condition::NotDestinationPort(ports) => {
+                    self.port_names |= ports.iter().any(is_named);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check(&mut self, check: &Check) {
+        self.bytes += size_of_val(check);
+        match check {
+            Check::Within(nets) | Check::Outside(nets) => self.nets(nets),
+            Check::Selected(choice) | Check::NotSelected(choice) => self.nets(&choice.nets),
+            Check::Service(backends) => {
+                for (nets, ..) in backends.known.iter().flatten() {
+                    self.nets(nets);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn nets(&mut self, nets: &nets::Nets) {
+        self.bytes += size_of_val(nets.ranges()) + size_of_val(nets.written());
+        for (first, last) in nets.ranges() {
+            self.edges.extend([Some(*first), last.checked_add(1)].into_iter().flatten());
+        }
     }
 }

@@ -149,10 +149,7 @@ fn parse_policy(tier: &str, text: &str) -> Result<PolicyRef, HitError> {
 }
 
 /// Kind, namespace and name of an older form's name part.
-fn parse_older<'a>(
-    tier: &str,
-    text: &'a str,
-) -> Result<(PolicyKind, &'a str, &'a str), HitError> {
+fn parse_older<'a>(tier: &str, text: &'a str) -> Result<(PolicyKind, &'a str, &'a str), HitError> {
     if let Some(name) = text.strip_prefix(ADMIN_PREFIX) {
         return Ok((PolicyKind::AdminNetworkPolicy, "", name));
     }

@@ -8,20 +8,41 @@
 mod document;
 mod settings;
 
+mod canonical;
 mod names;
+mod read;
+
+mod model;
+mod nets;
+mod requirement;
+mod selector;
+
+mod assemble;
+mod facts;
+
+mod end;
+mod memo;
+mod question;
+mod select;
+mod sight;
+mod walk;
 
 mod compiled;
-mod question;
 mod timeline;
+
+mod near;
+mod why;
 
 mod explanation;
 pub mod hits;
 mod reach;
 
-pub use compiled::Compiled;
+pub use compiled::{Compiled, CompiledStats};
 pub use document::{Document, Problem, Severity};
 pub use explanation::{DecidedBy, Explanation, Side};
+pub use memo::MemoStats;
 pub use question::{Judgement, Party, Question};
-pub use reach::{Reach, reach};
+pub use reach::{Reach, reach, reach_from};
+pub use read::reads;
 pub use settings::{Assume, Dialect, Dialects, Settings};
 pub use timeline::{AtTime, Timeline, TimelineLimits, TimelineStats, TimelineWriter};

@@ -27,7 +27,7 @@ pub struct Question<'a> {
 }
 
 /// What both sides' policies say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Judgement {
     /// The source's side.
     pub egress: Trace,

@@ -1,0 +1,419 @@
+//! From an object as written to the model: which kind it is, what it says, what is wrong with it.
+
+pub(crate) mod calico;
+mod calico_checks;
+mod calico_rule;
+mod cluster;
+pub(crate) mod facts;
+mod fields;
+mod kubernetes;
+mod labels;
+
+use std::sync::Arc;
+
+use schemas::{Labels, PolicyKind, PolicyRef};
+use serde_json::Value;
+
+use crate::canonical;
+use crate::document::{Document, Problem};
+use crate::model::{Check, Hosts, Policy, Stage, Standing, Subject, Tier, tiers};
+use crate::names::{is_dns_label, is_dns_subdomain};
+use crate::settings::Dialect;
+use facts::{HostEndpoint, NetworkSet, Node, Profile, Slice};
+use fields::{Faults, Object};
+
+/// A document read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) name: ObjectName,
+    pub(crate) source: Arc<str>,
+    /// A hash of what it says, whatever the order of its fields.
+    pub(crate) hash: u64,
+    pub(crate) reading: Reading,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// What a document is.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Policy(Box<Policy>),
+    Tier(Tier),
+    /// A tier that could not be read.
+    BrokenTier(Arc<str>),
+    Set(NetworkSet),
+    Host(HostEndpoint),
+    /// A network set or host endpoint that could not be read: selectors may miss its addresses.
+    BrokenAddresses,
+    Profile(Profile),
+    Node(Node),
+    Slice(Slice),
+    /// Nothing that a policy could speak of.
+    Other,
+}
+
+/// An object's kind and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectName {
+    /// The API group, for kinds of two groups may be called alike.
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+/// What is to be read of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Policy(PolicyKind, Dialect),
+    /// A kind of policy that is not read.
+    Unread,
+    Tier,
+    NetworkSet,
+    GlobalNetworkSet,
+    HostEndpoint,
+    Profile,
+    Node,
+    Slice,
+}
+
+/// Kinds of policy that exist and are not read, by group.
+const UNREAD: [(&str, &str); 4] = [
+    ("k8s.ovn.org", "EgressFirewall"),
+    ("security.istio.io", "AuthorizationPolicy"),
+    ("policy.linkerd.io", "AuthorizationPolicy"),
+    ("policy.linkerd.io", "ServerAuthorization"),
+];
+
+/// Whether an object of this version and kind belongs among the documents.
+#[must_use]
+pub fn reads(api_version: &str, kind: &str) -> bool {
+    Kind::of(api_version, kind).is_some()
+}
+
+/// Reads a document.
+pub(crate) fn read(document: &Document) -> Read {
+    let source: Arc<str> = document.source.as_str().into();
+    let Some(mut object) = Object::whole(&document.body) else {
+        return unreadable(document, source);
+    };
+    let mut faults = Faults::default();
+    let api_version = object.text("apiVersion", &mut faults).unwrap_or_default();
+    let kind_name = object.text("kind", &mut faults).unwrap_or_default();
+    let kind = Kind::of(api_version, kind_name);
+    let (name, labels) = metadata(&mut object, (api_version, kind_name), kind, &mut faults);
+    object.skip("status");
+    let reading = match kind {
+        None => Reading::Other,
+        Some(Kind::Policy(kind, dialect)) => {
+            policy((kind, dialect), &name, &source, object, &mut faults)
+        }
+        Some(Kind::Unread) => unread(&name, &source),
+        Some(kind) => fact(kind, &name, labels, object, &document.body, &mut faults),
+    };
+    let object = name.to_string();
+    let problem = |fault: fields::Fault| Problem {
+        severity: fault.severity,
+        source: document.source.clone(),
+        object: object.clone(),
+        field: fault.field,
+        message: fault.message,
+    };
+    let problems = faults.0.into_iter().map(problem).collect();
+    Read { hash: canonical::hash(&document.body), name, source, reading, problems }
+}
+
+/// A document that is no object at all: it could be any policy.
+fn unreadable(document: &Document, source: Arc<str>) -> Read {
+    let reason = match &document.body {
+        Value::String(reason) => reason.clone(),
+        other => format!("should be an object, found {other}"),
+    };
+    let kind = "document".to_owned();
+    let group = String::new();
+    let name = ObjectName { group, kind, namespace: "".into(), name: source.clone() };
+    let problem = Problem {
+        severity: crate::Severity::Error,
+        source: document.source.clone(),
+        object: name.to_string(),
+        field: String::new(),
+        message: reason.clone(),
+    };
+    let mut policy = bare(PolicyKind::NetworkPolicy, Dialect::Kubernetes, &name, &source);
+    policy.standing = Standing::Broken(reason.into());
+    policy.subject = Subject { hosts: true, ..Subject::default() };
+    policy.name.tier = tiers::ANY.into();
+    let reading = Reading::Policy(Box::new(policy));
+    let hash = canonical::hash(&document.body);
+    Read { name, source, hash, reading, problems: vec![problem] }
+}
+
+fn metadata(
+    object: &mut Object<'_>,
+    (api_version, kind_name): (&str, &str),
+    kind: Option<Kind>,
+    faults: &mut Faults,
+) -> (ObjectName, Labels) {
+    let metadata = object.get("metadata").and_then(|field| field.object(faults));
+    let mut metadata = metadata;
+    let mut text = |name| metadata.as_mut().and_then(|object| object.text(name, faults));
+    let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
+    let namespace = text("namespace").unwrap_or_default();
+    let labels = metadata.as_mut().and_then(|object| object.get("labels"));
+    let labels = labels.map(|field| facts::labels_of(field.value)).unwrap_or_default();
+    let stored = metadata.as_mut().and_then(|object| object.get("annotations"));
+    let labels = match stored.and_then(|field| facts::stored_labels(field.value)) {
+        Some(stored) => labels.iter().chain(stored.iter()).collect(),
+        None => labels,
+    };
+    let is_namespaced = kind.is_some_and(|kind| kind.is_namespaced(kind_name));
+    let namespace = match namespace {
+        "" if is_namespaced => "default",
+        _ if !is_namespaced => "",
+        given => given,
+    };
+    if kind.is_some() && !is_dns_subdomain(name) {
+        faults.refuse("metadata.name", format!("'{name}' is no name of an object"));
+    }
+    if !namespace.is_empty() && !is_dns_label(namespace) {
+        faults.error("metadata.namespace", format!("'{namespace}' is no name of a namespace"));
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    // One object is served under both.
+    let group = group.strip_prefix("crd.").unwrap_or(group).to_owned();
+    let kind = kind_name.to_owned();
+    (ObjectName { group, kind, namespace: namespace.into(), name: name.into() }, labels)
+}
+
+/// A policy of which nothing is known but its name.
+fn bare(kind: PolicyKind, dialect: Dialect, name: &ObjectName, source: &Arc<str>) -> Policy {
+    Policy {
+        name: PolicyRef {
+            kind,
+            tier: tiers::DEFAULT.into(),
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+        },
+        object: name.to_string().into(),
+        dialect,
+        source: source.clone(),
+        order: f64::INFINITY,
+        subject: Subject::default(),
+        ingress: None,
+        egress: None,
+        stage: Stage::Enforced,
+        standing: Standing::Firm,
+        hosts: Hosts::default(),
+    }
+}
+
+/// A kind of policy that is not read: it could touch whatever is in its namespace, or everything.
+fn unread(name: &ObjectName, source: &Arc<str>) -> Reading {
+    let mut policy = bare(PolicyKind::NetworkPolicy, Dialect::Kubernetes, name, source);
+    policy.standing = Standing::NotRead;
+    let namespace = Some(name.namespace.clone()).filter(|namespace| !namespace.is_empty());
+    policy.subject = Subject { hosts: namespace.is_none(), namespace, checks: Box::default() };
+    policy.name.tier = tiers::ANY.into();
+    Reading::Policy(Box::new(policy))
+}
+
+fn policy<'a>(
+    (kind, dialect): (PolicyKind, Dialect),
+    name: &ObjectName,
+    source: &Arc<str>,
+    mut object: Object<'a>,
+    faults: &mut Faults,
+) -> Reading {
+    let mut policy = bare(kind, dialect, name, source);
+    // What it applies to while its subject is not read.
+    let is_namespaced = !name.namespace.is_empty();
+    policy.subject.namespace = is_namespaced.then(|| name.namespace.clone());
+    policy.subject.hosts = dialect == Dialect::Calico && !is_namespaced;
+    let spec = object.need("spec", faults).and_then(|field| field.object(faults));
+    object.finish(faults);
+    if let Some(spec) = spec {
+        read_spec(&mut policy, spec, faults);
+    }
+    if let Some(error) = faults.first_error() {
+        policy.standing = Standing::Broken(format!("{}: {}", error.field, error.message).into());
+    }
+    Reading::Policy(Box::new(policy))
+}
+
+fn read_spec(policy: &mut Policy, mut spec: Object<'_>, faults: &mut Faults) {
+    let kind = policy.name.kind;
+    let namespace = policy.subject.namespace.clone();
+    match kind {
+        PolicyKind::StagedNetworkPolicy
+        | PolicyKind::StagedGlobalNetworkPolicy
+        | PolicyKind::StagedKubernetesNetworkPolicy => {
+            policy.stage = calico::staged_action(&mut spec, faults);
+            if policy.stage == Stage::Delete {
+                calico_checks::deletion(&spec, faults);
+            }
+        }
+        _ => {}
+    }
+    match kind {
+        PolicyKind::NetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy => {
+            let namespace = namespace.unwrap_or_else(|| "default".into());
+            let read = kubernetes::spec(&mut spec, &namespace, faults);
+            (policy.subject, policy.ingress, policy.egress) =
+                (read.subject, read.ingress, read.egress);
+            policy.order = kubernetes::ORDER;
+        }
+        PolicyKind::AdminNetworkPolicy
+        | PolicyKind::BaselineAdminNetworkPolicy
+        | PolicyKind::ClusterNetworkPolicy => {
+            let read = cluster::spec(&mut spec, cluster_kind(kind), faults);
+            policy.subject = read.subject.unwrap_or_default();
+            (policy.ingress, policy.egress) = (read.ingress, read.egress);
+            (policy.order, policy.name.tier) = (read.order, read.tier.into());
+            if kind == PolicyKind::BaselineAdminNetworkPolicy && &*policy.name.name != "default" {
+                faults.error("metadata.name", "must be default: there is one for the cluster");
+            }
+        }
+        _ => {
+            let read = calico::spec(&mut spec, namespace.as_ref(), faults);
+            (policy.subject, policy.ingress, policy.egress) =
+                (read.subject, read.ingress, read.egress);
+            (policy.order, policy.name.tier) = (read.order, read.tier);
+            policy.hosts = read.hosts;
+            calico_checks::name(&policy.name.name, namespace.is_some(), faults);
+        }
+    }
+    if matches!(policy.subject.checks.first(), None | Some(Check::Pod)) {
+        policy.subject.hosts = false;
+    }
+    spec.finish(faults);
+}
+
+const fn cluster_kind(kind: PolicyKind) -> cluster::Kind {
+    match kind {
+        PolicyKind::AdminNetworkPolicy => cluster::Kind::Admin,
+        PolicyKind::BaselineAdminNetworkPolicy => cluster::Kind::Baseline,
+        _ => cluster::Kind::Cluster,
+    }
+}
+
+fn fact(
+    kind: Kind,
+    name: &ObjectName,
+    labels: Labels,
+    mut object: Object<'_>,
+    body: &Value,
+    faults: &mut Faults,
+) -> Reading {
+    if kind == Kind::Node {
+        return Reading::Node(facts::node(&name.name, labels, body));
+    }
+    if kind == Kind::Slice {
+        let slice = facts::slice(&name.namespace, &labels, body);
+        return slice.map_or(Reading::Other, Reading::Slice);
+    }
+    let mut spec = object.get("spec").and_then(|field| field.object(faults));
+    object.finish(faults);
+    let namespace = Some(&name.namespace).filter(|namespace| !namespace.is_empty());
+    let reading = match (kind, spec.as_mut()) {
+        (Kind::Tier, spec) => Reading::Tier(facts::tier(&name.name, spec, faults)),
+        (Kind::NetworkSet | Kind::GlobalNetworkSet, spec) => {
+            Reading::Set(facts::network_set(namespace, labels, spec, faults))
+        }
+        (Kind::HostEndpoint, Some(spec)) => {
+            Reading::Host(facts::host_endpoint(&name.name, labels, spec, faults))
+        }
+        (Kind::Profile, spec) => Reading::Profile(facts::profile(&name.name, spec, faults)),
+        _ => {
+            faults.error("spec", "is missing");
+            Reading::BrokenAddresses
+        }
+    };
+    if let Some(spec) = spec {
+        spec.finish(faults);
+    }
+    if faults.first_error().is_none() {
+        return reading;
+    }
+    match kind {
+        Kind::Tier => Reading::BrokenTier(name.name.clone()),
+        Kind::Profile => Reading::Other,
+        _ => Reading::BrokenAddresses,
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn of(api_version: &str, kind: &str) -> Option<Self> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let known = match (group, version) {
+            ("", "v1") => return (kind == "Node").then_some(Self::Node),
+            ("discovery.k8s.io", "v1") => {
+                return (kind == "EndpointSlice").then_some(Self::Slice);
+            }
+            ("networking.k8s.io", "v1") => (kind == "NetworkPolicy")
+                .then_some(Self::Policy(PolicyKind::NetworkPolicy, Dialect::Kubernetes)),
+            ("policy.networking.k8s.io", "v1alpha1") => match kind {
+                "AdminNetworkPolicy" => {
+                    Some(Self::Policy(PolicyKind::AdminNetworkPolicy, Dialect::Admin))
+                }
+                "BaselineAdminNetworkPolicy" => {
+                    Some(Self::Policy(PolicyKind::BaselineAdminNetworkPolicy, Dialect::Admin))
+                }
+                _ => None,
+            },
+            ("policy.networking.k8s.io", "v1alpha2") => (kind == "ClusterNetworkPolicy")
+                .then_some(Self::Policy(PolicyKind::ClusterNetworkPolicy, Dialect::Cluster)),
+            ("projectcalico.org", "v3") | ("crd.projectcalico.org", "v1") => Self::calico(kind),
+            _ => None,
+        };
+        let is_list = kind.ends_with("List");
+        let is_policy = kind.contains("NetworkPolicy") || UNREAD.contains(&(group, kind));
+        known.or((is_policy && !is_list).then_some(Self::Unread))
+    }
+
+    fn calico(kind: &str) -> Option<Self> {
+        let policy = |kind| Some(Self::Policy(kind, Dialect::Calico));
+        match kind {
+            "NetworkPolicy" => policy(PolicyKind::CalicoNetworkPolicy),
+            "GlobalNetworkPolicy" => policy(PolicyKind::GlobalNetworkPolicy),
+            "StagedNetworkPolicy" => policy(PolicyKind::StagedNetworkPolicy),
+            "StagedGlobalNetworkPolicy" => policy(PolicyKind::StagedGlobalNetworkPolicy),
+            "StagedKubernetesNetworkPolicy" => policy(PolicyKind::StagedKubernetesNetworkPolicy),
+            "Tier" => Some(Self::Tier),
+            "NetworkSet" => Some(Self::NetworkSet),
+            "GlobalNetworkSet" => Some(Self::GlobalNetworkSet),
+            "HostEndpoint" => Some(Self::HostEndpoint),
+            "Profile" => Some(Self::Profile),
+            _ => None,
+        }
+    }
+
+    fn is_namespaced(self, kind: &str) -> bool {
+        match self {
+            Self::Policy(kind, _) => matches!(
+                kind,
+                PolicyKind::NetworkPolicy
+                    | PolicyKind::CalicoNetworkPolicy
+                    | PolicyKind::StagedNetworkPolicy
+                    | PolicyKind::StagedKubernetesNetworkPolicy
+            ),
+            Self::NetworkSet | Self::Slice => true,
+            // Cilium, Antrea, Istio and their like name what has no namespace so.
+            Self::Unread => !kind.contains("Cluster") && !kind.contains("Global"),
+            _ => false,
+        }
+    }
+}
+
+// === impl ObjectName ===
+
+impl std::fmt::Display for ObjectName {
+    /// `NetworkPolicy shop/web`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "{} {}{slash}{}", self.kind, self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

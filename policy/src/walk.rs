@@ -1,0 +1,435 @@
+//! One side of a connection through the tiers: what was asked, what decided, and what else could
+//! be where a fact is missing or a policy is not read.
+
+use std::sync::Arc;
+
+use schemas::policy::{Decider, RuleIndex};
+use schemas::{Action, PolicyHit, PolicyKind, PolicyRef, Verdict};
+use smallvec::SmallVec;
+
+use crate::assemble::{Placed, PolicySet};
+use crate::end::{End, Role};
+use crate::facts::{Facts, namespace_profile};
+use crate::model::{Direction, Rule, RuleAction, Standing};
+use crate::select::Pick;
+use crate::sight::{Sight, Truth};
+
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Those in force.
+    Enforced,
+    /// Those that would be, with the staged ones enforced.
+    Pending,
+}
+
+/// One side of a connection, ready to be walked.
+pub(crate) struct Walker<'a> {
+    pub(crate) set: &'a PolicySet,
+    pub(crate) facts: &'a Facts,
+    pub(crate) sight: &'a Sight<'a>,
+    pub(crate) direction: Direction,
+    pub(crate) picks: &'a [Pick],
+    pub(crate) view: View,
+}
+
+/// What came of a walk.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    pub(crate) hits: SmallVec<[Hit; 2]>,
+    pub(crate) ground: Ground,
+    pub(crate) verdict: Verdict,
+    /// What the policies that are read and enforced give.
+    pub(crate) as_read: Verdict,
+}
+
+/// A tier's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// Its place among all policies.
+    pub(crate) policy: u32,
+    pub(crate) decider: Decider,
+    pub(crate) action: Action,
+}
+
+/// What the verdict rests on, where no tier decided it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// The last hit.
+    Hit,
+    /// A pod that talks to itself.
+    Itself,
+    /// What a pod's own node sends it.
+    OwnNode,
+    /// A port that Calico never closes on a host.
+    Failsafe,
+    /// An address outside, of which no policy speaks as its own.
+    Outside,
+    /// A node without a host endpoint, which no policy selects.
+    Node,
+    /// Every tier has passed, and a pod's namespace allows.
+    Profile,
+    /// Every tier has passed, and a host endpoint has no profile that allows.
+    NoProfile,
+    /// Every tier has passed, and a host endpoint's profile allows.
+    HostProfile,
+}
+
+/// What may come of something: a set of allow and deny.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcomes {
+    allow: bool,
+    deny: bool,
+}
+
+/// Which doubts are entertained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// Facts that are missing.
+    Facts,
+    /// Policies too that are not read, or not enforced.
+    Policies,
+}
+
+/// The ports below, each once.
+pub(crate) const FAILSAFE_PORTS: [u16; 11] =
+    [22, 53, 67, 68, 179, 2379, 2380, 5473, 6443, 6666, 6667];
+
+/// What Calico never closes on a host: protocol number and port, in and out.
+const FAILSAFE_IN: [(u16, u16); 9] =
+    [(6, 22), (17, 68), (6, 179), (6, 2379), (6, 2380), (6, 5473), (6, 6443), (6, 6666), (6, 6667)];
+const FAILSAFE_OUT: [(u16, u16); 9] = [
+    (17, 53),
+    (17, 67),
+    (6, 179),
+    (6, 2379),
+    (6, 2380),
+    (6, 5473),
+    (6, 6443),
+    (6, 6666),
+    (6, 6667),
+];
+
+// === impl Walker ===
+
+impl<'a> Walker<'a> {
+    /// The end that this side's policies select.
+    pub(crate) fn subject(&self) -> &'a End<'a> {
+        match self.direction {
+            Direction::Ingress => &self.sight.to,
+            Direction::Egress => &self.sight.from,
+        }
+    }
+
+    /// The end that this side's rules name.
+    pub(crate) fn other(&self) -> &'a End<'a> {
+        match self.direction {
+            Direction::Ingress => &self.sight.from,
+            Direction::Egress => &self.sight.to,
+        }
+    }
+
+    /// Walks the tiers.
+    pub(crate) fn walk(&self) -> Walked {
+        if let Some(ground) = self.beyond_policies() {
+            let verdict = Verdict::Allow;
+            return Walked { hits: SmallVec::new(), ground, verdict, as_read: verdict };
+        }
+        let (hits, ground, action, is_sure) = self.surely();
+        let as_read = Verdict::from(action);
+        let sure = Walked { hits, ground, verdict: as_read, as_read };
+        if is_sure { sure } else { self.with_doubts(sure) }
+    }
+
+    /// What no policy can change.
+    fn beyond_policies(&self) -> Option<Ground> {
+        let (subject, other) = (self.subject(), self.other());
+        if subject.is_same(other) {
+            return Some(Ground::Itself);
+        }
+        match (subject.role, self.direction) {
+            (Role::Outside, _) => Some(Ground::Outside),
+            (Role::Pod, Direction::Ingress) if is_own_node(subject, other) => Some(Ground::OwnNode),
+            (Role::Node, _) if self.picks.is_empty() && subject.hosts().list.is_empty() => {
+                Some(Ground::Node)
+            }
+            (Role::Node, _) if self.is_failsafe() => Some(Ground::Failsafe),
+            _ => None,
+        }
+    }
+
+    fn is_failsafe(&self) -> bool {
+        let ports = match self.direction {
+            Direction::Ingress => FAILSAFE_IN,
+            Direction::Egress => FAILSAFE_OUT,
+        };
+        let is_host = !self.subject().hosts().list.is_empty();
+        is_host && ports.contains(&(self.sight.protocol.0, self.sight.port))
+    }
+
+    /// The picks of one tier after another, as far as this view has them.
+    fn tiers(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = (Pick, &'a Placed)>)> {
+        let set = self.set;
+        let tier_of = move |pick: &Pick| set.policies[pick.policy as usize].tier;
+        self.picks.chunk_by(move |one, two| tier_of(one) == tier_of(two)).map(move |picks| {
+            let placed = move |pick: &Pick| (*pick, &set.policies[pick.policy as usize]);
+            let seen = move |(_, placed): &(Pick, &Placed)| self.sees(placed);
+            (tier_of(&picks[0]), picks.iter().map(placed).filter(seen))
+        })
+    }
+
+    fn sees(&self, placed: &Placed) -> bool {
+        match self.view {
+            View::Enforced => placed.enforced,
+            View::Pending => placed.pending,
+        }
+    }
+
+    /// Walks by what is certain alone; says whether anything was in doubt on the way.
+    fn surely(&self) -> (SmallVec<[Hit; 2]>, Ground, Action, bool) {
+        let mut hits = SmallVec::new();
+        let mut is_sure = true;
+        for (tier, picks) in self.tiers() {
+            let Some(hit) = self.ask_tier(tier, picks, &mut is_sure) else { continue };
+            hits.push(hit);
+            if hit.action != Action::Pass {
+                return (hits, Ground::Hit, hit.action, is_sure);
+            }
+        }
+        let (ground, action, hit) = self.at_the_end();
+        hits.extend(hit);
+        (hits, ground, action, is_sure)
+    }
+
+    fn ask_tier(
+        &self,
+        tier: usize,
+        picks: impl Iterator<Item = (Pick, &'a Placed)>,
+        is_sure: &mut bool,
+    ) -> Option<Hit> {
+        let mut trigger = None;
+        for (pick, placed) in picks {
+            if is_doubtful(pick, placed) {
+                *is_sure = false;
+                continue;
+            }
+            trigger = Some(pick.policy);
+            for rule in placed.policy.rules(self.direction).unwrap_or_default() {
+                let RuleAction::Decide(action) = rule.action else { continue };
+                let found = self.sight.rule(rule, self.other());
+                match found.truth {
+                    Truth::No => {}
+                    Truth::Unknown => *is_sure = false,
+                    Truth::Yes => {
+                        let calico_index = found.calico_index;
+                        let index = RuleIndex { index: rule.index, calico_index };
+                        let decider = Decider::Rule(index);
+                        return Some(Hit { policy: pick.policy, decider, action });
+                    }
+                }
+            }
+        }
+        let action = self.set.tiers[tier].default;
+        trigger.map(|policy| Hit { policy, decider: Decider::EndOfTier, action })
+    }
+
+    /// What stands when every tier has passed: a profile's place in the trace is a hit too.
+    fn at_the_end(&self) -> (Ground, Action, Option<Hit>) {
+        let subject = self.subject();
+        let hit = |rule: &Rule, action| {
+            let index = RuleIndex { index: rule.index, calico_index: rule.index };
+            Hit { policy: PROFILE, decider: Decider::Rule(index), action }
+        };
+        if subject.role == Role::Pod {
+            let written = self.facts.profiles.get(&*namespace_profile(&subject.endpoint.namespace));
+            let decided = written.and_then(|profile| self.ask_profile(profile));
+            return match decided {
+                Some((rule, action)) => (Ground::Profile, action, Some(hit(rule, action))),
+                None => (Ground::Profile, Action::Allow, Some(ALLOWED_BY_PROFILE)),
+            };
+        }
+        let hosts = subject.hosts();
+        let names = hosts.list.iter().flat_map(|host| host.profiles.iter());
+        for name in names {
+            if &**name == "projectcalico-default-allow" {
+                return (Ground::HostProfile, Action::Allow, None);
+            }
+            let profile = self.facts.profiles.get(name);
+            if let Some((_, action)) = profile.and_then(|profile| self.ask_profile(profile)) {
+                return (Ground::HostProfile, action, None);
+            }
+        }
+        if hosts.list.is_empty() || hosts.or_none {
+            return (Ground::Node, Action::Allow, None);
+        }
+        (Ground::NoProfile, Action::Deny, None)
+    }
+
+    fn ask_profile<'p>(
+        &self,
+        profile: &'p crate::read::facts::Profile,
+    ) -> Option<(&'p Rule, Action)> {
+        let rules = match self.direction {
+            Direction::Ingress => &profile.ingress,
+            Direction::Egress => &profile.egress,
+        };
+        rules.iter().find_map(|rule| {
+            let RuleAction::Decide(action) = rule.action else { return None };
+            let found = self.sight.rule(rule, self.other());
+            (found.truth == Truth::Yes).then_some((rule, action))
+        })
+    }
+
+    /// Weighs what may be against what is certain.
+    fn with_doubts(&self, sure: Walked) -> Walked {
+        let by_facts = self.outcomes(Doubt::Facts);
+        let by_policies = self.outcomes(Doubt::Policies);
+        let as_read = by_facts.only().unwrap_or(Verdict::Unknown);
+        let verdict = if by_policies == by_facts { as_read } else { Verdict::Incomplete };
+        Walked { verdict, as_read, ..sure }
+    }
+
+    /// Everything that may come of this side.
+    fn outcomes(&self, doubt: Doubt) -> Outcomes {
+        let (_, action, _) = self.at_the_end();
+        let mut beyond = Outcomes::of(action);
+        let tiers: SmallVec<[_; 8]> = self.tiers().collect();
+        for (tier, picks) in tiers.into_iter().rev() {
+            beyond = self.outcomes_of_tier(tier, picks, beyond, doubt);
+        }
+        beyond
+    }
+
+    /// What may come of a tier, when `beyond` may come of those after it.
+    fn outcomes_of_tier(
+        &self,
+        tier: usize,
+        picks: impl Iterator<Item = (Pick, &'a Placed)>,
+        beyond: Outcomes,
+        doubt: Doubt,
+    ) -> Outcomes {
+        let mut found = Outcomes::default();
+        let (mut selects, mut may_select) = (false, false);
+        for (pick, placed) in picks {
+            let is_firm = placed.policy.standing == Standing::Firm;
+            if !is_firm && doubt == Doubt::Facts {
+                continue;
+            }
+            let is_sure = is_firm && pick.truth == Truth::Yes;
+            (selects, may_select) = (selects || is_sure, true);
+            if is_vague(&placed.policy.standing) {
+                found = found.or(vague_outcomes(placed, beyond));
+                continue;
+            }
+            for rule in placed.policy.rules(self.direction).unwrap_or_default() {
+                let RuleAction::Decide(action) = rule.action else { continue };
+                let truth = self.sight.rule(rule, self.other()).truth;
+                if truth == Truth::No {
+                    continue;
+                }
+                found =
+                    found.or(if action == Action::Pass { beyond } else { Outcomes::of(action) });
+                if truth == Truth::Yes && is_sure {
+                    return found;
+                }
+                if truth == Truth::Yes {
+                    break;
+                }
+            }
+        }
+        let default = match self.set.tiers[tier].default {
+            Action::Pass => beyond,
+            decided => Outcomes::of(decided),
+        };
+        match (selects, may_select) {
+            (true, _) => found.or(default),
+            (false, true) => found.or(default).or(beyond),
+            (false, false) => found.or(beyond),
+        }
+    }
+}
+
+/// Stands in a hit for the profile of the subject's namespace.
+pub(crate) const PROFILE: u32 = u32::MAX;
+
+const ALLOWED_BY_PROFILE: Hit = Hit {
+    policy: PROFILE,
+    decider: Decider::Rule(RuleIndex { index: 0, calico_index: 0 }),
+    action: Action::Allow,
+};
+
+/// A pod takes whatever its own node sends: kubelet's probes come from there.
+pub(crate) fn is_own_node(subject: &End<'_>, other: &End<'_>) -> bool {
+    other.role == Role::Node && !subject.endpoint.node.is_empty() && other.node() == subject.node()
+}
+
+fn is_doubtful(pick: Pick, placed: &Placed) -> bool {
+    pick.truth == Truth::Unknown || placed.policy.standing != Standing::Firm
+}
+
+/// Whether a policy's rules are not known.
+pub(crate) fn is_vague(standing: &Standing) -> bool {
+    matches!(standing, Standing::Broken(_) | Standing::NotRead)
+}
+
+/// What a policy may do whose rules are not known: a Kubernetes NetworkPolicy has no rules but
+/// those that allow.
+fn vague_outcomes(placed: &Placed, beyond: Outcomes) -> Outcomes {
+    let policy = &placed.policy;
+    let only_allows = matches!(
+        policy.name.kind,
+        PolicyKind::NetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy
+    ) && policy.standing != Standing::NotRead
+        && !policy.name.tier.is_empty();
+    let allow = Outcomes::of(Action::Allow);
+    if only_allows { allow } else { allow.or(Outcomes::of(Action::Deny)).or(beyond) }
+}
+
+// === impl Walked ===
+
+impl Walked {
+    /// Its hits with the policies' names.
+    pub(crate) fn hits(&self, walker: &Walker<'_>) -> Box<[PolicyHit]> {
+        let named = |hit: &Hit| PolicyHit {
+            policy: match hit.policy {
+                PROFILE => profile(&walker.subject().endpoint.namespace),
+                number => walker.set.policies[number as usize].policy.name.clone(),
+            },
+            decider: hit.decider,
+            action: hit.action,
+        };
+        self.hits.iter().map(named).collect()
+    }
+}
+
+fn profile(namespace: &str) -> PolicyRef {
+    let nothing: Arc<str> = "".into();
+    PolicyRef {
+        kind: PolicyKind::Profile,
+        tier: nothing.clone(),
+        namespace: nothing,
+        name: namespace_profile(namespace).into(),
+    }
+}
+
+// === impl Outcomes ===
+
+impl Outcomes {
+    fn of(action: Action) -> Self {
+        let deny = action == Action::Deny;
+        Self { allow: !deny, deny }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { allow: self.allow || other.allow, deny: self.deny || other.deny }
+    }
+
+    /// The verdict, when only one can come.
+    fn only(self) -> Option<Verdict> {
+        match (self.allow, self.deny) {
+            (true, false) => Some(Verdict::Allow),
+            (false, true) => Some(Verdict::Deny),
+            _ => None,
+        }
+    }
+}
