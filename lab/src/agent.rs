@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::annotations::{Call, Serve, ServeKind};
+use crate::calls::{Call, Serve, ServeKind};
 use crate::error::{Error, Result};
 use log::Log;
 use resolve::Resolver;

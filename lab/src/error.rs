@@ -35,6 +35,9 @@ pub enum Error {
         /// What is wrong with it.
         found: &'static str,
     },
+    /// The caller may not make namespaces.
+    #[error("a lab is made of network namespaces, which only root may make: run this as root")]
+    NotRoot,
     /// A lab of that name is there already.
     #[error("lab '{name}' is already up, or was left by a crash: take it down first")]
     AlreadyUp {

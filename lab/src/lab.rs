@@ -121,6 +121,9 @@ impl Lab {
     /// What went wrong first; what was made until then is taken away again.
     pub fn up(spec: Spec) -> Result<Self> {
         names::check_lab(&spec.name)?;
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
         let declared = Declared::read(&spec.objects)?;
         let plan = Plan::new(&spec.name, &declared)?;
         let files = Files::new(&spec.name);
@@ -138,6 +141,7 @@ impl Lab {
         };
         topology::build(&lab.state.plan)?;
         lab.settle()?;
+        topology::settle(&lab.state.plan)?;
         lab.start_outside()?;
         lab.save()?;
         let started = lab.files.started();

@@ -11,6 +11,7 @@ mod clock;
 pub mod error;
 
 pub mod annotations;
+pub mod calls;
 pub mod manifests;
 mod names;
 

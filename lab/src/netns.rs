@@ -94,10 +94,15 @@ impl Netns {
         let this = "/proc/thread-self/ns/net";
         mount(Some(this), &self.path(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .map_err(Error::namespace("keep", &self.name))?;
-        for (key, value) in sysctls {
-            self.set(key, value)?;
-        }
-        Ok(())
+        sysctls.iter().try_for_each(|(key, value)| self.set(key, value))
+    }
+
+    /// Sets sysctls (paths below `/proc/sys/net`); those that this kernel lacks are left out.
+    ///
+    /// # Errors
+    /// No privilege, or the namespace is not there.
+    pub fn configure(&self, sysctls: &[(&str, &'static str)]) -> Result<()> {
+        self.run(|| sysctls.iter().try_for_each(|(key, value)| self.set(key, value)))?
     }
 
     /// Sets a sysctl of the calling thread's namespace; one that this kernel lacks is left out.

@@ -3,6 +3,9 @@
 //! A plan is data. Placing a pod takes its address, removing it gives the address back, so that
 //! the next pod on the node gets it: the lowest free one, as some CNIs do.
 
+mod addresses;
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +13,8 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use k8s_openapi::api::core::v1 as core;
 use serde::{Deserialize, Serialize};
 
-use crate::annotations::{self, CALL, Call, SERVE, Serve};
+use crate::annotations::{self, CALL, SERVE};
+use crate::calls::{Call, Serve};
 use crate::declared::{Declared, annotations as annotations_of, full_name};
 use crate::error::{Error, Result};
 use crate::names;
@@ -111,8 +115,6 @@ pub const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// What is always there outside the cluster.
 pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0, 0, 0, 0, 0x10);
 
-/// What the world outside serves where the manifests say nothing.
-const OUTSIDE_SERVES: &str = "http:80, tcp:7000, udp:9000";
 /// Pods on one node: what is left of a /24.
 const PODS_PER_NODE_MAX: u8 = 252;
 
@@ -246,77 +248,6 @@ impl Plan {
         }
         Ok((v4, v6))
     }
-
-    /// Gives each service its addresses, and takes them from those that are gone.
-    ///
-    /// # Errors
-    /// No address is left, or one is not an address.
-    pub fn place_services(&mut self, services: &[core::Service]) -> Result<()> {
-        let names: BTreeSet<_> = services.iter().map(|s| full_name(&s.metadata)).collect();
-        self.cluster_ips.retain(|name, _| names.contains(name));
-        // Those that ask for an address come first, so that nobody else is given it.
-        let (asking, others): (Vec<_>, Vec<_>) =
-            services.iter().partition(|service| !fixed_ips(service).is_empty());
-        for service in asking.into_iter().chain(others) {
-            let name = full_name(&service.metadata);
-            if self.cluster_ips.contains_key(&name) {
-                continue;
-            }
-            let addresses = self.service_addresses(&name, service)?;
-            self.cluster_ips.insert(name, addresses);
-        }
-        Ok(())
-    }
-
-    fn service_addresses(&self, name: &str, service: &core::Service) -> Result<Vec<IpAddr>> {
-        let spec = service.spec.clone().unwrap_or_default();
-        let fixed = fixed_ips(service);
-        if spec.type_.as_deref() == Some("ExternalName") || fixed == ["None"] {
-            return Ok(Vec::new());
-        }
-        if !fixed.is_empty() {
-            let read = |text: &String| {
-                let problem = format!("found clusterIP '{text}', expected an address or None");
-                text.parse().map_err(|_| Error::manifest(format!("Service {name}"), problem))
-            };
-            return fixed.iter().map(read).collect();
-        }
-        let taken: BTreeSet<_> = self.cluster_ips.values().flatten().collect();
-        let exhausted =
-            || Error::Exhausted { what: "service address".to_owned(), name: name.to_owned() };
-        let host = (10..u16::MAX).find(|host| !taken.contains(&IpAddr::V4(service_v4(*host))));
-        let host = host.ok_or_else(exhausted)?;
-        let families = spec.ip_families.unwrap_or_default();
-        let dual = spec.ip_family_policy.is_some_and(|policy| policy != "SingleStack");
-        let first_v6 = families.first().is_some_and(|family| family == "IPv6");
-        let mut addresses = vec![IpAddr::V4(service_v4(host)), IpAddr::V6(service_v6(host))];
-        if first_v6 {
-            addresses.reverse();
-        }
-        if !dual && families.len() < 2 {
-            addresses.truncate(1);
-        }
-        Ok(addresses)
-    }
-}
-
-fn service_v4(host: u16) -> Ipv4Addr {
-    let [high, low] = host.to_be_bytes();
-    Ipv4Addr::new(10, 96, high, low)
-}
-
-fn service_v6(host: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, host)
-}
-
-fn fixed_ips(service: &core::Service) -> Vec<String> {
-    let spec = service.spec.clone().unwrap_or_default();
-    let mut fixed = spec.cluster_ips.unwrap_or_default();
-    if fixed.is_empty() {
-        fixed.extend(spec.cluster_ip);
-    }
-    fixed.retain(|text| !text.is_empty());
-    fixed
 }
 
 // === impl Node ===
@@ -347,38 +278,6 @@ impl Pod {
     /// Whether it lives in its node's network namespace.
     pub fn is_host_network(&self) -> bool {
         self.interface.is_none()
-    }
-}
-
-// === impl Outside ===
-
-impl Outside {
-    /// What the `ExternalName` services with addresses say, beside what is always there.
-    fn read(lab: &str, declared: &Declared) -> Result<Self> {
-        let mut outside = Self {
-            netns: Netns::new(format!("{}outside", names::netns_prefix(lab))),
-            addresses: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
-            names: BTreeMap::new(),
-            serves: annotations::items(OUTSIDE_SERVES).filter_map(|s| s.parse().ok()).collect(),
-            calls: Vec::new(),
-        };
-        for service in &declared.services {
-            let full = full_name(&service.metadata);
-            let read = |problem| Error::manifest(format!("Service {full}"), problem);
-            let written = annotations_of(&service.metadata);
-            let addresses = annotations::addresses(&written).map_err(read)?;
-            let external = service.spec.as_ref().and_then(|spec| spec.external_name.clone());
-            let Some(external) = external.filter(|_| !addresses.is_empty()) else { continue };
-            outside.addresses.extend(&addresses);
-            outside.names.insert(external.trim_end_matches('.').to_owned(), addresses);
-            outside.serves.extend(annotations::list::<Serve>(&written, SERVE).map_err(read)?);
-            outside.calls.extend(annotations::list::<Call>(&written, CALL).map_err(read)?);
-        }
-        outside.addresses.sort_unstable();
-        outside.addresses.dedup();
-        outside.serves.sort_unstable_by_key(Serve::to_string);
-        outside.serves.dedup();
-        Ok(outside)
     }
 }
 

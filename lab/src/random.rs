@@ -1,11 +1,13 @@
 //! A cluster to probe, and random network policies for it.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::annotations::SERVE;
-use crate::lab::Lab;
-use crate::plan::Pod;
+use crate::lab::{Lab, OUTSIDE};
+use crate::plan::{OUTSIDE_V4, OUTSIDE_V6, Pod};
 use crate::probe::{Probe, Protocol};
 
 /// The ports that are worth probing in [`cluster`]: each is served, or named, or neither.
@@ -23,7 +25,9 @@ const APPS: [&str; 3] = ["web", "api", "db"];
 const PORT_NAMES: [&str; 4] = ["main", "other", "query", "peer"];
 
 /// Blocks whose borders lie between the pods of [`cluster`].
-const BLOCKS: [&str; 16] = [
+const BLOCKS: [&str; 18] = [
+    "203.0.113.0/24",
+    "2001:db8::/32",
     "0.0.0.0/0",
     "10.244.0.0/16",
     "10.244.0.0/24",
@@ -108,6 +112,33 @@ pub fn probes(lab: &Lab) -> Vec<Probe> {
                     protocol: *protocol,
                 }));
             }
+        }
+    }
+    probes
+}
+
+/// The pods and the world beyond them: every pod asks the outside and each node, the outside and
+/// each node ask every pod.
+pub fn probes_beyond(lab: &Lab) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    let mut add = |from: &str, to: &[IpAddr], ports: &[(Protocol, u16)]| {
+        for to in to {
+            probes.extend(ports.iter().map(|(protocol, port)| Probe {
+                from: from.to_owned(),
+                to: *to,
+                port: *port,
+                protocol: *protocol,
+            }));
+        }
+    };
+    for pod in lab.pods() {
+        let name = pod.full_name();
+        let outside = [OUTSIDE_V4.into(), OUTSIDE_V6.into()];
+        add(&name, &outside, &[(Protocol::Tcp, 80), (Protocol::Udp, 9000)]);
+        add(OUTSIDE, &pod.addresses(), PORTS);
+        for node in lab.nodes() {
+            add(&name, &[node.v4.into(), node.v6.into()], &[(Protocol::Tcp, 80)]);
+            add(&format!("node/{}", node.name), &pod.addresses(), PORTS);
         }
     }
     probes

@@ -35,15 +35,17 @@ const COMMON: &[(&str, &str)] = &[
     ("ipv6/icmp/ratelimit", "0"),
 ];
 
-/// What a node needs besides: forwarding, and a conntrack that no late segment confuses.
+/// What a node needs besides.
 const FORWARDING: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/default/forwarding", "1"),
-    ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
 ];
+
+/// No late segment confuses conntrack; its sysctls are there once rules have asked for it.
+const TRACKING: &[(&str, &str)] = &[("netfilter/nf_conntrack_tcp_be_liberal", "1")];
 
 /// The bridge passes frames and asks nobody.
 const BRIDGING: &[(&str, &str)] = &[
@@ -69,6 +71,14 @@ pub(crate) fn build(plan: &Plan) -> Result<()> {
         node.netns.ip(&node_commands(plan, node))?;
     }
     outside.netns.ip(&outside_commands(plan))
+}
+
+/// Sets what can only be set once the nodes have their rules.
+///
+/// # Errors
+/// No privilege.
+pub(crate) fn settle(plan: &Plan) -> Result<()> {
+    plan.nodes.iter().try_for_each(|node| node.netns.configure(TRACKING))
 }
 
 /// Makes a pod's namespace and joins it to its node.

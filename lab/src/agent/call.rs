@@ -9,7 +9,7 @@ use super::counted::Counted;
 use super::log::{CallOutcome, Side};
 use super::tally::Tally;
 use super::{Caller, http, tcp, udp};
-use crate::annotations::{Call, Target};
+use crate::calls::{Call, Target};
 
 /// Makes the call as often as it says.
 pub(super) async fn repeat(caller: Caller, call: Call) {

@@ -16,7 +16,7 @@ use super::Caller;
 use super::counted::Counted;
 use super::log::CallOutcome;
 use super::tcp::{self, Service};
-use crate::annotations::Call;
+use crate::calls::Call;
 
 /// Answers for a pod.
 #[derive(Clone)]

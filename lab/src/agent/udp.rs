@@ -12,7 +12,7 @@ use super::Caller;
 use super::log::{CallOutcome, Log, Side};
 use super::tally::Tally;
 use super::tcp::outcome;
-use crate::annotations::Call;
+use crate::calls::Call;
 
 /// Something that answers a datagram with one, or not.
 pub(super) trait Answer: Send + 'static {

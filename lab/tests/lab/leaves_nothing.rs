@@ -8,7 +8,7 @@ use std::process::Command;
 use lab::netns::{self, Netns};
 use lab::{Lab, Object, Outcome, Protocol, Spec, random};
 
-use crate::support::{is_root, name, program, up, yaml};
+use crate::support::{name, program, up, yaml};
 
 /// What is in the calling thread's namespace: links, addresses, routes, rules, sysctls.
 fn seen() -> BTreeMap<String, String> {
@@ -78,7 +78,7 @@ fn left_of(name: &str) -> Vec<String> {
 
 #[test]
 fn the_machines_own_namespace_is_as_it_was_before() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let name = name();
@@ -113,7 +113,7 @@ fn the_machines_own_namespace_is_as_it_was_before() {
 
 #[test]
 fn a_lab_that_was_killed_while_it_was_made_is_taken_down() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
@@ -135,7 +135,7 @@ fn a_lab_that_was_killed_while_it_was_made_is_taken_down() {
 
 #[test]
 fn a_lab_whose_maker_has_gone_is_found_and_taken_down() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let name = name();
@@ -153,7 +153,7 @@ fn a_lab_whose_maker_has_gone_is_found_and_taken_down() {
 
 #[test]
 fn two_labs_of_the_same_addresses_do_not_see_each_other() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let [mut one, two] = [up(random::cluster()), up(random::cluster())];
@@ -170,7 +170,7 @@ fn two_labs_of_the_same_addresses_do_not_see_each_other() {
 
 #[test]
 fn a_lab_of_a_taken_name_is_refused_and_the_first_stays() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let lab = up(random::cluster());
@@ -181,7 +181,7 @@ fn a_lab_of_a_taken_name_is_refused_and_the_first_stays() {
 
 #[test]
 fn a_lab_that_cannot_be_made_leaves_nothing() {
-    if !is_root() {
+    if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let name = name();

@@ -5,6 +5,7 @@ mod changes;
 mod demo;
 mod leaves_nothing;
 mod logs;
+mod policies;
 mod probes;
 mod services;
 mod support;

@@ -1,20 +1,10 @@
 //! What the lab's tests share.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use lab::{Lab, Object, Program, Spec};
 use serde_json::Value;
-
-/// Whether the caller may make namespaces. If not, says so; in CI that is a failure.
-pub(crate) fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        let said = "SKIPPED: the lab's tests make network namespaces, which needs root";
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{said}");
-        eprintln!("{said}");
-    }
-    root
-}
 
 /// A name that no other lab of this machine has.
 pub(crate) fn name() -> String {
@@ -40,11 +30,5 @@ pub(crate) fn yaml(text: &str) -> Vec<Value> {
 
 /// Looks until `holds` does, at most for a minute.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("{what} did not happen within a minute");
+    testing::eventually(what, Duration::from_mins(1), || holds().then_some(()));
 }
