@@ -1,7 +1,9 @@
 //! What tests share that need more of a machine than every machine has.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// Says loudly that a test does not run here, and why. Where `CI` is `true` that is a failure.
@@ -60,4 +62,54 @@ pub fn eventually<T>(what: &str, within: Duration, mut holds: impl FnMut() -> Op
         std::thread::sleep(EVERY);
     }
     panic!("{what}: not within {} s", within.as_secs());
+}
+
+/// A Python that has what `tests/readers/requirements.txt` names, in a virtual environment of the
+/// cache folder (`WHYFLOW_CACHE`, else `~/.cache/whyflow`). Skips where there is none.
+#[must_use]
+pub fn python(what: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("WHYFLOW_CACHE").map_or_else(
+        || std::env::home_dir().unwrap_or_default().join(".cache/whyflow"),
+        PathBuf::from,
+    );
+    match virtual_environment(&cache.join("venv"), &readers().join("requirements.txt")) {
+        Ok(python) => Some(python),
+        Err(why) => {
+            skip(what, &why);
+            None
+        }
+    }
+}
+
+/// The folder of the independent readers.
+#[must_use]
+pub fn readers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("readers")
+}
+
+/// Makes the environment unless it is as the requirements ask; one process at a time.
+fn virtual_environment(folder: &Path, requirements: &Path) -> Result<PathBuf, String> {
+    let said = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    let python = folder.join("bin/python");
+    let wanted = std::fs::read(requirements).map_err(|error| said(&error))?;
+    std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
+    let lock = File::create(folder.join("lock")).map_err(|error| said(&error))?;
+    lock.lock().map_err(|error| said(&error))?;
+    let done = folder.join("requirements.txt");
+    if std::fs::read(&done).is_ok_and(|made| made == wanted) && python.exists() {
+        return Ok(python);
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+    run(Command::new(&python).args(pip).arg(requirements))?;
+    std::fs::write(&done, wanted).map_err(|error| said(&error))?;
+    Ok(python)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
