@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{check, flows, lab, status};
+use crate::{check, explain, flows, lab, reach, run, status, unload};
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +31,28 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  whyflow explain --manifests cluster/ shop/frontend shop/cart 8080
+                                                   may it, and which rule says so?
   whyflow check -c pipelines/all-in-one.yaml       what is wrong with this config?
   whyflow run -c pipelines/all-in-one.yaml         collect, explain and export flows";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Collect, explain and export flows until told to end
+    Run(run::Args),
     /// Say everything that is wrong with a config
     Check(check::Args),
+    /// Say whether a connection may be opened, and which rule decides
+    Explain(explain::Args),
+    /// Say what every pair may open
+    Reach(reach::Args),
     /// List or follow flows, of a running daemon or a folder of Parquet files
     Flows(Box<flows::Args>),
     /// Say how a running daemon is: hooks, features, losses, lag
     Status(status::Args),
+    /// Remove what an instance has pinned in the kernel
+    Unload(unload::Args),
     /// Make, show or remove a miniature cluster on this machine
     Lab(lab::Args),
 }
@@ -65,9 +75,13 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> Result<Exit> {
         match self.command {
+            Command::Explain(args) => explain::run(&args),
+            Command::Reach(args) => reach::run(&args),
+            Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(args),
             Command::Flows(args) => flows::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Unload(args) => unload::run(&args),
             Command::Lab(args) => lab::run(args),
         }
     }

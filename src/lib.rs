@@ -15,6 +15,16 @@ pub mod recording;
 pub mod tables;
 pub mod watch;
 
+pub mod run;
+
+pub mod source;
+
+pub mod delivery;
+pub mod serving;
+
+pub mod ending;
+pub mod vitals;
+
 pub mod objects;
 
 pub mod check;
@@ -24,5 +34,6 @@ pub mod reach;
 pub mod client;
 pub mod flows;
 pub mod status;
+pub mod unload;
 
 pub mod lab;

@@ -1,9 +1,20 @@
 //! The settings in the words of the crates that they are for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
-use crate::config::written::{self, Assume, Dialect};
+use exporters::config::{Format, ParquetConfig, SinkConfig, SpoolConfig, StdoutConfig};
+use exporters::spool::Registration;
+use pipelines::edge::EdgeLimits;
+use pipelines::graph::GraphLimits;
+use pipelines::{AggregateConfig, AttributeConfig, ConnectConfig, EnrichConfig};
+
+use schemas::Origin;
+use schemas::observation::Names;
+
+use super::Source;
+use crate::config::written::{self, Assume, Dialect, Exporter, StdoutForm, WhenFull};
 
 // === impl Settings ===
 
@@ -54,6 +65,150 @@ impl Settings {
         }
     }
 
+    /// How much the graph holds between its nodes.
+    pub fn graph_limits(&self) -> GraphLimits {
+        let rows = size(self.edges.rows_max);
+        let edge = EdgeLimits { rows, bytes: mib(self.edges.memory_max_mib) };
+        GraphLimits { edge, ..GraphLimits::default() }
+    }
+
+    /// How connections are remembered.
+    pub fn connect_config(&self) -> ConnectConfig {
+        ConnectConfig {
+            connections_max: size(self.connect.connections_max),
+            bytes_max: mib(self.connect.memory_max_mib),
+            idle: pipelines::connect::Idle {
+                tcp: seconds(self.connect.tcp_idle_seconds),
+                tcp_closed: seconds(self.connect.tcp_closed_idle_seconds),
+                other: seconds(self.connect.other_idle_seconds),
+            },
+            window: self.window(),
+            ..ConnectConfig::default()
+        }
+    }
+
+    /// How ends are found and waited for.
+    pub fn enrich_config(&self) -> EnrichConfig {
+        EnrichConfig {
+            hold: Duration::from_millis(self.enrich.hold_milliseconds.into()),
+            held_max: size(self.enrich.held_rows_max),
+            connections_max: size(self.connect.connections_max),
+            window: self.window(),
+            ..EnrichConfig::default()
+        }
+    }
+
+    /// How connections are judged.
+    pub fn attribute_config(&self) -> AttributeConfig {
+        AttributeConfig {
+            connections_max: size(self.connect.connections_max),
+            are_drops_seen: self.has_evidence(),
+            ..AttributeConfig::default()
+        }
+    }
+
+    /// How flows are counted, with these names of the kernel's reasons.
+    pub fn aggregate_config(&self, names: Names) -> AggregateConfig {
+        let (detail, origin) = match self.source {
+            Source::Kernel(_) => (self.detail(), Origin::Kernel),
+            Source::Replay(_) => (self.detail(), Origin::Replay),
+        };
+        AggregateConfig {
+            window: self.window(),
+            detail,
+            origin,
+            cluster: self.cluster_name.as_str().into(),
+            rows_max: size(self.aggregate.rows_max),
+            bytes_max: mib(self.aggregate.memory_max_mib),
+            names,
+            ..AggregateConfig::default()
+        }
+    }
+
+    fn detail(&self) -> schemas::Detail {
+        match self.aggregate.detail {
+            written::Detail::Workload => schemas::Detail::Workload,
+            written::Detail::Pod => schemas::Detail::Pod,
+            written::Detail::Connection => schemas::Detail::Connection,
+        }
+    }
+
+    /// Whether the kernel's drops are watched.
+    fn has_evidence(&self) -> bool {
+        match &self.source {
+            Source::Kernel(capture) => capture.evidence,
+            Source::Replay(_) => true,
+        }
+    }
+
+    /// What the collector watches in the kernel.
+    pub fn collector_config(&self, capture: &written::Capture) -> collector::Config {
+        let namespace = |netns: &written::Namespace| collector::Namespace {
+            node: netns.node.as_str().into(),
+            path: netns.path.clone(),
+        };
+        collector::Config {
+            instance: self.instance.clone(),
+            node: self.node.as_str().into(),
+            namespaces: capture.netns.iter().map(namespace).collect(),
+            pods: capture.pods.clone(),
+            uplinks: capture.uplinks.clone(),
+            attach: match capture.attach {
+                written::Attach::Auto => collector::Attach::Auto,
+                written::Attach::Tcx => collector::Attach::Tcx,
+                written::Attach::Clsact => collector::Attach::Clsact,
+            },
+            places: capture.places,
+            fallback_places: capture.fallback_places,
+            drop_places: if capture.evidence { capture.drop_places } else { 0 },
+            interfaces_max: capture.interfaces_max,
+            openings_max: size(capture.openings_max),
+            conntrack: capture.conntrack,
+            conntrack_entries_max: size(capture.conntrack_entries_max),
+            interval: Duration::from_millis(capture.drain_interval_milliseconds.into()),
+            window: self.window(),
+            keep_pins: capture.keep_pins,
+            ..collector::Config::default()
+        }
+    }
+
+    /// How often the manifests are looked at.
+    pub fn reload_interval(&self) -> Duration {
+        Duration::from_millis(self.cluster.reload_interval_milliseconds.into())
+    }
+
+    /// The cluster's name, where it has one.
+    pub fn cluster_word(&self) -> Option<Arc<str>> {
+        Some(self.cluster_name.as_str()).filter(|name| !name.is_empty()).map(Arc::from)
+    }
+
+    /// The folder of manifests as the status shows it.
+    pub fn manifests_shown(&self) -> String {
+        self.cluster.manifests.as_deref().map(|it| it.display().to_string()).unwrap_or_default()
+    }
+
+    /// How long a window is.
+    pub fn window(&self) -> Duration {
+        seconds(self.aggregate.window_seconds)
+    }
+
+    /// Closed windows on disk.
+    pub fn spool_config(&self) -> SpoolConfig {
+        SpoolConfig {
+            dir: self.spool_folder.clone(),
+            disk_bytes_max: mib(self.spool.disk_max_mib) as u64,
+            keep_minutes: self.spool.keep_minutes,
+            chunk_rows: self.spool.chunk_rows,
+            waiting_rows_max: self.spool.waiting_rows_max.into(),
+            aside_files_max: self.spool.aside_files_max,
+        }
+    }
+
+    /// Where flows go, each with what the spool must know of it.
+    pub fn sinks(&self) -> impl Iterator<Item = (Registration, SinkConfig)> {
+        self.exporters.iter().map(|(name, exporter)| sink(name, exporter))
+    }
+
     /// What the API keeps in memory.
     pub fn api_limits(&self) -> api::Limits {
         api::Limits {
@@ -64,6 +219,39 @@ impl Settings {
             ..api::Limits::default()
         }
     }
+}
+
+fn sink(name: &str, exporter: &Exporter) -> (Registration, SinkConfig) {
+    let (when_full, lag_max_mib, sink) = match exporter {
+        Exporter::Parquet(parquet) => {
+            let config = ParquetConfig {
+                dir: parquet.folder.clone(),
+                roll_seconds: parquet.roll_seconds,
+                roll_bytes: mib(parquet.roll_mib) as u64,
+                row_group_rows: parquet.row_group_rows,
+                zstd_level: parquet.zstd_level,
+            };
+            (parquet.when_full, parquet.lag_max_mib, SinkConfig::Parquet(config))
+        }
+        Exporter::Stdout(stdout) => {
+            let format = match stdout.form {
+                StdoutForm::Auto => Format::Auto,
+                StdoutForm::Table => Format::Table,
+                StdoutForm::Json => Format::Json,
+            };
+            (stdout.when_full, stdout.lag_max_mib, SinkConfig::Stdout(StdoutConfig { format }))
+        }
+    };
+    let when_full = match when_full {
+        WhenFull::DropOldest => exporters::config::WhenFull::DropOldest,
+        WhenFull::Block => exporters::config::WhenFull::Block,
+    };
+    let behind_bytes_max = mib(lag_max_mib) as u64;
+    (Registration { name: name.to_owned(), behind_bytes_max, when_full }, sink)
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
 }
 
 fn size(number: u32) -> usize {

@@ -28,6 +28,16 @@ pub struct Capture {
     /// Whether the kernel's drops are watched: what became of a packet, beside what the policies
     /// say.
     pub evidence: bool,
+    /// Drops that each half of their table holds, each a flow, a reason and a kernel function.
+    #[schemars(range(min = 64, max = 16_777_216))]
+    pub drop_places: u32,
+    /// Interfaces that are watched at the same time.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub interfaces_max: u32,
+    /// TCP connections whose first sequence number is remembered, so that a repeated SYN opens
+    /// nothing.
+    #[schemars(range(min = 1))]
+    pub openings_max: u32,
     /// Whether service calls are resolved through the node's connection tracking.
     pub conntrack: bool,
     /// Translated connections that are held; more are counted and resolved by the service alone.
@@ -90,6 +100,9 @@ impl Default for Capture {
             places: 131_072,
             fallback_places: 16_384,
             evidence: true,
+            drop_places: 16_384,
+            interfaces_max: 4_096,
+            openings_max: 524_288,
             conntrack: true,
             conntrack_entries_max: 262_144,
             drain_interval_milliseconds: 1_000,

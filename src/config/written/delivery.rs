@@ -14,8 +14,16 @@ pub struct Spool {
     /// The most disk space it takes; the oldest files go first, counted.
     #[schemars(range(min = 1))]
     pub disk_max_mib: u32,
-    /// How long a file stays after every exporter has passed it.
+    /// How long a file stays after every exporter has passed it, in the data's own time.
     pub keep_minutes: u32,
+    /// Rows that are delivered and confirmed at once.
+    #[schemars(range(min = 1))]
+    pub chunk_rows: u32,
+    /// Rows that wait in memory while the disk does not take them; the oldest go first, counted.
+    #[schemars(range(min = 1))]
+    pub waiting_rows_max: u32,
+    /// Unreadable files that are kept aside for inspection.
+    pub aside_files_max: u32,
 }
 
 /// One destination of flows.
@@ -43,6 +51,14 @@ pub struct Parquet {
     #[serde(default = "parquet_roll_mib")]
     #[schemars(range(min = 1))]
     pub roll_mib: u32,
+    /// Rows of a row group: what a reader skips or reads as a whole.
+    #[serde(default = "row_group_rows")]
+    #[schemars(range(min = 1))]
+    pub row_group_rows: u32,
+    /// Compression by zstd, from fast to small.
+    #[serde(default = "zstd_level")]
+    #[schemars(range(min = 1, max = 22))]
+    pub zstd_level: u8,
     /// What happens when this exporter falls too far behind.
     #[serde(default)]
     pub when_full: WhenFull,
@@ -90,11 +106,19 @@ pub enum WhenFull {
 }
 
 fn parquet_roll_seconds() -> u32 {
-    60
+    300
 }
 
 fn parquet_roll_mib() -> u32 {
     64
+}
+
+fn row_group_rows() -> u32 {
+    32_768
+}
+
+fn zstd_level() -> u8 {
+    3
 }
 
 fn lag_max_mib() -> u32 {
@@ -105,7 +129,14 @@ fn lag_max_mib() -> u32 {
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { folder: None, disk_max_mib: 2_048, keep_minutes: 60 }
+        Self {
+            folder: None,
+            disk_max_mib: 2_048,
+            keep_minutes: 60,
+            chunk_rows: 8_192,
+            waiting_rows_max: 200_000,
+            aside_files_max: 16,
+        }
     }
 }
 

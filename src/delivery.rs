@@ -1,0 +1,101 @@
+//! From the graph to the spool, and from the spool to every exporter.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use exporters::config::SinkConfig;
+use exporters::metrics::Metrics;
+use exporters::parquet::ParquetFolder;
+use exporters::run::{RunSettings, Shutdown};
+use exporters::spool::{Intake, Taken};
+use exporters::stdout::Stdout;
+use exporters::Spool;
+use futures::stream;
+use pipelines::edge::Receiver;
+use prometheus_client::registry::Registry;
+use schemas::Update;
+use tokio::task::JoinHandle;
+
+use crate::config::Settings;
+
+/// How long the disk and the exporters get when everything else has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The spool with what feeds it and what empties it.
+pub struct Delivery {
+    intake: JoinHandle<Taken>,
+    exporters: Vec<JoinHandle<()>>,
+    shutdown: Shutdown,
+}
+
+/// Starts one exporter. The set of kinds is closed.
+fn start(
+    spool: &Spool,
+    sink: SinkConfig,
+    run: RunSettings,
+    shutdown: &Shutdown,
+) -> Result<JoinHandle<()>> {
+    let (spool, shutdown) = (spool.clone(), shutdown.clone());
+    Ok(match sink {
+        SinkConfig::Parquet(config) => {
+            let folder = ParquetFolder::open(run.name.as_str(), config)
+                .with_context(|| format!("exporter `{}`", run.name))?;
+            tokio::spawn(async { drop(exporters::run(spool, folder, run, shutdown).await) })
+        }
+        SinkConfig::Stdout(config) => {
+            let stdout = Stdout::open(&config);
+            tokio::spawn(async { drop(exporters::run(spool, stdout, run, shutdown).await) })
+        }
+    })
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// Starts to store what comes and to deliver what is stored.
+    ///
+    /// # Errors
+    /// When the spool or an exporter's destination cannot be used.
+    pub fn start(
+        settings: &Settings,
+        spool: Spool,
+        registry: &mut Registry,
+        stored: Receiver<Update>,
+    ) -> Result<Self> {
+        let metrics = Metrics::register(registry, &spool);
+        let shutdown = Shutdown::default();
+        let mut exporters = Vec::new();
+        for (registration, sink) in settings.sinks() {
+            spool.register(&registration)?;
+            let attempts = metrics.attempts(&registration.name);
+            let run = RunSettings { attempts, ..RunSettings::new(registration.name) };
+            exporters.push(start(&spool, sink, run, &shutdown)?);
+        }
+        let updates = stream::unfold(stored, |mut stored| async {
+            let update = stored.recv().await?;
+            Some((update, stored))
+        });
+        let intake = Intake::new(spool.clone()).run(Box::pin(updates), PATIENCE);
+        Ok(Self { intake: tokio::spawn(intake), exporters, shutdown })
+    }
+
+    /// Waits until everything that left the graph is stored, then until every exporter has
+    /// delivered it or there is no more time: what is not delivered stays in the spool.
+    ///
+    /// # Errors
+    /// When a part stopped in the middle.
+    pub async fn finish(self) -> Result<Taken> {
+        let taken = self.intake.await.context("storing windows stopped in the middle")?;
+        self.shutdown.drain.cancel();
+        let stop = self.shutdown.stop.clone();
+        let out_of_time = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            stop.cancel();
+        });
+        for exporter in self.exporters {
+            exporter.await.context("an exporter stopped in the middle")?;
+        }
+        out_of_time.abort();
+        Ok(taken)
+    }
+}

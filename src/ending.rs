@@ -1,0 +1,108 @@
+//! How a daemon ends: in the order that data travels, so that everything that was seen is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use pipelines::{Account, Graph};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Exit;
+use crate::delivery::Delivery;
+use crate::serving::Serving;
+use crate::source::Handle;
+
+/// Everything that has to end.
+pub struct Ending {
+    /// Where flows come from.
+    pub source: Handle,
+    /// What they go through.
+    pub graph: Graph,
+    /// Where they are stored and delivered.
+    pub delivery: Delivery,
+    /// Where they are shown.
+    pub serving: Serving,
+    /// What was counted on the way.
+    pub registry: Arc<Registry>,
+}
+
+/// What ends a daemon.
+pub struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    after: Option<Duration>,
+}
+
+/// Listens for what ends a daemon, from now on.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub fn listen(after: Option<Duration>) -> Result<Ends> {
+    let listening = "cannot listen for signals";
+    let terminate = signal(SignalKind::terminate()).context(listening)?;
+    let interrupt = signal(SignalKind::interrupt()).context(listening)?;
+    Ok(Ends { terminate, interrupt, after })
+}
+
+// === impl Ends ===
+
+impl Ends {
+    /// Why it ended.
+    async fn wait(&mut self) -> &'static str {
+        let time = self.after;
+        let out_of_time = async {
+            match time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+            () = out_of_time => "the time is over",
+        }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// Waits for an end, or for the source's own, and then ends every part in order.
+    ///
+    /// # Errors
+    /// When a part stopped in the middle.
+    pub async fn after(self, mut ends: Ends) -> Result<Exit> {
+        let Self { source, graph, delivery, serving, registry } = self;
+        let ended = tokio::spawn(graph.join());
+        let mut ended = std::pin::pin!(ended);
+        let early = tokio::select! {
+            why = ends.wait() => {
+                tracing::info!(why, "ending: a last drain, then everything is stored");
+                source.stop();
+                None
+            }
+            accounts = &mut ended => Some(accounts),
+        };
+        let accounts = match early {
+            Some(accounts) => accounts,
+            None => ended.await,
+        };
+        let accounts = accounts.context("the graph stopped in the middle")??;
+        let taken = delivery.finish().await?;
+        serving.finish().await?;
+        source.join().await?;
+        for loss in crate::losses::losses(&registry) {
+            tracing::warn!(what = loss.what, count = loss.count, "counted");
+        }
+        let lost = dropped(&accounts) + taken.lost.observations;
+        tracing::info!(stored_rows = taken.stored.rows, lost_observations = lost, "ended");
+        Ok(if lost > 0 { Exit::NotAnswered } else { Exit::Answered })
+    }
+}
+
+/// Observations that the graph let go.
+fn dropped(accounts: &[(String, Account)]) -> u64 {
+    let all = accounts.iter().flat_map(|(_, account)| account.dropped.values());
+    all.map(|amount| amount.observations).sum()
+}

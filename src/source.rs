@@ -1,0 +1,130 @@
+//! Where flows come from: this machine's kernel, or a recording.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+use collector::{Control, Report};
+use futures::stream::{BoxStream, StreamExt as _};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use schemas::{Batch, Observation, UnixNanos};
+
+use crate::config::written::Capture;
+use crate::config::{Settings, settings};
+use crate::knowledge::Knowledge;
+use crate::watch::{self, Watch};
+
+/// A source that runs, and what it is known by.
+pub struct Running {
+    /// Its batches; they end after [`Handle::stop`].
+    pub batches: BoxStream<'static, Batch<Observation>>,
+    /// Stops it, and tells of it.
+    pub handle: Handle,
+}
+
+/// Stops a source, and tells of it. Clones share it.
+#[derive(Clone)]
+pub struct Handle {
+    kind: &'static str,
+    control: Arc<Mutex<Option<Control>>>,
+    /// Held as long as the cluster is watched.
+    watch: Arc<Mutex<Option<Watch>>>,
+    last: Arc<AtomicU64>,
+}
+
+/// Opens the source of the settings. What is known of the cluster follows its manifests, or the
+/// recording.
+///
+/// # Errors
+/// When the kernel, the manifests or the recording cannot be used.
+pub fn open(
+    settings: &Settings,
+    spool: &exporters::Spool,
+    tables: &collector::Tables,
+    knowledge: Knowledge,
+    registry: &mut Registry,
+) -> Result<Running> {
+    match &settings.source {
+        settings::Source::Kernel(capture) => {
+            kernel(settings, capture, spool, tables, knowledge, registry)
+        }
+        settings::Source::Replay(replay) => anyhow::bail!("cannot replay {}", replay.folder.display()),
+    }
+}
+
+fn kernel(
+    settings: &Settings,
+    capture: &Capture,
+    spool: &exporters::Spool,
+    tables: &collector::Tables,
+    knowledge: Knowledge,
+    registry: &mut Registry,
+) -> Result<Running> {
+    let watch = settings.cluster.manifests.as_deref().map(|folder| {
+        watch::watch(folder, settings.reload_interval(), knowledge, |_| {})
+    });
+    let metrics = collector::Metrics::register(registry);
+    let stored = spool.last_ledger(&settings.node, &boot_id());
+    let config = settings.collector_config(capture);
+    let (source, control) = collector::open(config, tables, metrics, stored.as_ref())?;
+    let handle = Handle::new("kernel", Some(control), watch.transpose()?);
+    let last = Arc::clone(&handle.last);
+    let batches = source.inspect(move |batch| last.store(batch.to.0, Ordering::Relaxed));
+    Ok(Running { batches: batches.boxed(), handle })
+}
+
+/// This boot of the kernel.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"));
+    id.unwrap_or_default().trim().to_owned()
+}
+
+// === impl Handle ===
+
+impl Handle {
+    fn new(kind: &'static str, control: Option<Control>, watch: Option<Watch>) -> Self {
+        let (control, watch) = (Arc::new(Mutex::new(control)), Arc::new(Mutex::new(watch)));
+        Self { kind, control, watch, last: Arc::default() }
+    }
+
+    /// `kernel` or `replay`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What the collector says of itself; nothing of a recording, or after the end.
+    pub fn report(&self) -> Option<Report> {
+        self.control.lock().as_ref().map(Control::report)
+    }
+
+    /// The end of the last batch.
+    pub fn last_batch(&self) -> Option<UnixNanos> {
+        let last = self.last.load(Ordering::Relaxed);
+        (last > 0).then_some(UnixNanos(last))
+    }
+
+    /// Asks for a last drain; the batches end after it.
+    pub fn stop(&self) {
+        if let Some(control) = &*self.control.lock() {
+            control.stop();
+        }
+    }
+
+    /// Waits until the source has ended, and the watching of manifests with it. All its batches
+    /// must have been read.
+    ///
+    /// # Errors
+    /// When it stopped in the middle.
+    pub async fn join(&self) -> Result<()> {
+        let (control, watch) = (self.control.lock().take(), self.watch.lock().take());
+        let end = move || {
+            drop(watch);
+            if let Some(control) = control {
+                control.join();
+            }
+        };
+        tokio::task::spawn_blocking(end).await.context("the source stopped in the middle")
+    }
+}

@@ -1,0 +1,126 @@
+//! What a running daemon says of itself: the parts' own words, put together.
+
+use std::sync::Arc;
+
+use api::status::{Exporter, Feature, Freshness, Hook, Source, Status};
+use api::{Readiness, Recent};
+use collector::Report;
+use exporters::Spool;
+use prometheus_client::registry::Registry;
+use schemas::{InterfaceKind, UnixNanos};
+
+use crate::losses::losses;
+use crate::source::Handle;
+use crate::{clock, knowledge};
+
+/// Everything that is asked for a status.
+pub struct Vitals {
+    /// Its instance.
+    pub instance: String,
+    /// Its node.
+    pub node: String,
+    /// Its folder of manifests.
+    pub manifests: String,
+    /// When it started.
+    pub started: UnixNanos,
+    /// Where flows come from.
+    pub source: Handle,
+    /// Who an address is.
+    pub cluster: knowledge::Report,
+    /// Where flows go.
+    pub spool: Spool,
+    /// What is kept in memory.
+    pub recent: Recent,
+    /// Whether it does its work.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub registry: Arc<Registry>,
+}
+
+// === impl Vitals ===
+
+impl Vitals {
+    /// The status now.
+    pub fn status(&self) -> Status {
+        let now = clock::now();
+        let not_ready = self.not_ready();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance.clone(),
+            node: self.node.clone(),
+            started: self.started.to_string(),
+            uptime_seconds: now.since(self.started).as_secs(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            source: source(&self.source),
+            cluster: self.cluster.status(&self.manifests),
+            freshness: self.freshness(now),
+            exporters: self.exporters(),
+            losses: losses(&self.registry),
+        }
+    }
+
+    fn not_ready(&self) -> std::collections::BTreeMap<String, String> {
+        let reasons = self.readiness.reasons();
+        reasons.into_iter().map(|(part, why)| (part.to_owned(), why)).collect()
+    }
+
+    fn freshness(&self, now: UnixNanos) -> Freshness {
+        let ago = |at: UnixNanos| now.since(at).as_secs_f64();
+        let newest = self.recent.newest_window_end();
+        let newest = (newest > UnixNanos::default()).then_some(newest);
+        Freshness {
+            last_batch_seconds: self.source.last_batch().map(ago),
+            newest_window: newest.map(|at| at.to_string()).unwrap_or_default(),
+            newest_window_seconds: newest.map(ago),
+            recent_rows: self.recent.rows() as u64,
+        }
+    }
+
+    fn exporters(&self) -> Vec<Exporter> {
+        let status = self.spool.status();
+        let failing = status.failing.unwrap_or_default();
+        let exporter = |account: exporters::spool::Account| Exporter {
+            name: account.exporter,
+            files_behind: account.behind_files as u64,
+            bytes_behind: account.behind_bytes,
+            rows: account.sent.rows,
+            error: failing.clone(),
+        };
+        status.exporters.into_iter().map(exporter).collect()
+    }
+}
+
+fn source(handle: &Handle) -> Source {
+    let Some(report) = handle.report() else {
+        return Source { kind: handle.kind().to_owned(), ..Source::default() };
+    };
+    let hook = |it: &collector::report::InterfaceReport| Hook {
+        node: it.interface.node.to_string(),
+        interface: it.interface.label(),
+        kind: match it.interface.kind {
+            InterfaceKind::Pod => "pod".to_owned(),
+            InterfaceKind::Uplink => "uplink".to_owned(),
+        },
+        attached: report.hook.clone(),
+    };
+    let hooks = report.interfaces.iter().map(hook).collect();
+    Source { kind: handle.kind().to_owned(), hooks, features: features(&report) }
+}
+
+fn features(report: &Report) -> Vec<Feature> {
+    let features = &report.features;
+    let feature = |name: &str, available, detail: &str| Feature {
+        name: name.to_owned(),
+        available,
+        detail: detail.to_owned(),
+    };
+    vec![
+        feature("kernel", true, &features.kernel),
+        feature("tcx", features.tcx, "hooks with an order; clsact without it"),
+        feature("btf", features.btf, "type information; drops are not watched without it"),
+        feature("drop reasons", features.drop_reasons, "why the kernel dropped a packet"),
+        feature("symbols", features.symbols, "names of the functions that dropped it"),
+        feature("bpffs", features.bpffs, "pins that outlive a restart"),
+    ]
+}
