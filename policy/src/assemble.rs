@@ -93,6 +93,7 @@ impl Parts {
                 let service = (slice.namespace, slice.service);
                 self.facts.services.entry(service).or_default().extend(slice.backends);
             }
+            Reading::Failsafe(failsafe) => self.facts.failsafe = Some(failsafe),
             Reading::Other => {}
         }
     }

@@ -1,9 +1,10 @@
 //! An immutable policy set that answers questions.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use schemas::{Addr, Protocol, Reason, Trace};
+use schemas::{Addr, Protocol, Reason, Trace, Verdict};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::assemble::{PolicySet, assemble};
@@ -158,6 +159,7 @@ impl Compiled {
         let sight = self.sight(question);
         let reason = |direction, trace: &Trace| {
             let known = self.known(direction, &sight);
+            let sight = self.settled(&sight, direction, &known);
             why::reason(&self.walker(&sight, direction, &known, View::Enforced), trace)
         };
         let egress = reason(Direction::Egress, &judgement.egress);
@@ -208,7 +210,8 @@ impl Compiled {
     }
 
     fn trace(&self, sight: &Sight<'_>, direction: Direction, known: &Known) -> Trace {
-        let walker = self.walker(sight, direction, known, View::Enforced);
+        let sight = self.settled(sight, direction, known);
+        let walker = self.walker(&sight, direction, known, View::Enforced);
         let walked = walker.walk();
         let enforced = walked.hits(&walker);
         let is_staged = walker.picks.iter().any(|pick| {
@@ -224,6 +227,66 @@ impl Compiled {
         };
         let (verdict, as_read) = (walked.verdict, walked.as_read);
         Trace { enforced, pending, verdict, pending_verdict, as_read }
+    }
+
+    /// Where the source port is not known and rules ask for it, yet each one leads to the same
+    /// verdict: the connection as seen with one of them.
+    fn settled<'a>(
+        &self,
+        sight: &Sight<'a>,
+        direction: Direction,
+        known: &Known,
+    ) -> Sight<'a> {
+        let is_open = sight.source_port.is_none() && sight.protocol.has_ports();
+        if !self.uses_source_ports || !is_open {
+            return sight.clone();
+        }
+        let verdicts = |sight: &Sight<'_>| {
+            [View::Enforced, View::Pending].map(|view| {
+                self.walker(sight, direction, known, view).walk().verdict
+            })
+        };
+        if !verdicts(sight).contains(&Verdict::Unknown) {
+            return sight.clone();
+        }
+        let at = |port| Sight { source_port: Some(port), ..sight.clone() };
+        let first = at(1);
+        let wanted = verdicts(&first);
+        let mut others = self.source_edges(sight, direction, known).into_iter().map(at);
+        if others.all(|other| verdicts(&other) == wanted) { first } else { sight.clone() }
+    }
+
+    /// The first source port of every range within which no rule tells them apart.
+    fn source_edges(
+        &self,
+        sight: &Sight<'_>,
+        direction: Direction,
+        known: &Known,
+    ) -> BTreeSet<u16> {
+        let mut edges = BTreeSet::new();
+        let mut add = |first: u16, last: u16| {
+            edges.extend([Some(first.max(1)), last.checked_add(1)].into_iter().flatten());
+        };
+        for pick in self.walker(sight, direction, known, View::Enforced).picks {
+            let policy = &self.set.policies[pick.policy as usize].policy;
+            let rules = policy.rules(direction).unwrap_or_default().iter();
+            for term in rules.flat_map(|rule| rule.terms.iter()) {
+                let (Condition::SourcePort(ports) | Condition::NotSourcePort(ports)) =
+                    &term.condition
+                else {
+                    continue;
+                };
+                for number in ports {
+                    if let PortNumber::Range(first, last) = number {
+                        add(*first, *last);
+                    }
+                }
+            }
+        }
+        for port in &sight.from.endpoint.ports {
+            add(port.port, port.port);
+        }
+        edges
     }
 
     /// Addresses of one class lie in the same blocks of every rule.

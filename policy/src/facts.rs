@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use schemas::{Endpoint, Protocol};
 
 use crate::nets::Nets;
-use crate::read::facts::{HostEndpoint, NetworkSet, Node, Profile};
+use crate::read::facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile};
 
 /// Everything that documents say beside policies.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct Facts {
     pub(crate) nodes: FxHashMap<Arc<str>, Node>,
     pub(crate) profiles: FxHashMap<Arc<str>, Profile>,
     pub(crate) services: FxHashMap<(Arc<str>, Arc<str>), Vec<(Nets, Protocol, u16)>>,
+    /// Ports that are never closed on a host; `None` where no Calico says which.
+    pub(crate) failsafe: Option<Failsafe>,
     /// A network set or host endpoint could not be read.
     pub(crate) lacks_addresses: bool,
 }

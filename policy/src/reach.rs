@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::compiled::Compiled;
 use crate::model::{Check, Condition, Direction, PortNumber, Rule};
 use crate::question::{Party, Question};
-use crate::walk::FAILSAFE_PORTS;
 
 /// A range of destination ports that behave alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +98,11 @@ fn edges(compiled: &Compiled, question: &Question<'_>) -> BTreeSet<u16> {
         }
         for host in sight.to.hosts().list.iter().chain(&sight.from.hosts().list) {
             host.ports.iter().for_each(|(_, _, port)| add(*port, *port));
-            FAILSAFE_PORTS.iter().for_each(|port| add(*port, *port));
         }
+    }
+    for failsafe in &compiled.facts.failsafe {
+        let ports = failsafe.inbound.iter().chain(&failsafe.outbound);
+        ports.for_each(|open| add(open.port, open.port));
     }
     for profile in compiled.facts.profiles.values() {
         profile.ingress.iter().chain(&profile.egress).for_each(|rule| ports_of(rule, &mut add));

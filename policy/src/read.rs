@@ -19,7 +19,7 @@ use crate::document::{Document, Problem};
 use crate::model::{Check, Hosts, Policy, Stage, Standing, Subject, Tier, tiers};
 use crate::names::{is_dns_label, is_dns_subdomain};
 use crate::settings::Dialect;
-use facts::{HostEndpoint, NetworkSet, Node, Profile, Slice};
+use facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile, Slice};
 use fields::{Faults, Object};
 
 /// A document read.
@@ -47,6 +47,7 @@ pub(crate) enum Reading {
     Profile(Profile),
     Node(Node),
     Slice(Slice),
+    Failsafe(Failsafe),
     /// Nothing that a policy could speak of.
     Other,
 }
@@ -72,6 +73,7 @@ enum Kind {
     GlobalNetworkSet,
     HostEndpoint,
     Profile,
+    FelixConfiguration,
     Node,
     Slice,
 }
@@ -125,6 +127,7 @@ pub(crate) fn read(document: &Document) -> Read {
 /// A document that is no object at all: it could be any policy.
 fn unreadable(document: &Document, source: Arc<str>) -> Read {
     let reason = match &document.body {
+        Value::Null => "nothing of it is known".to_owned(),
         Value::String(reason) => reason.clone(),
         other => format!("should be an object, found {other}"),
     };
@@ -144,7 +147,9 @@ fn unreadable(document: &Document, source: Arc<str>) -> Read {
     policy.name.tier = tiers::ANY.into();
     let reading = Reading::Policy(Box::new(policy));
     let hash = canonical::hash(&document.body);
-    Read { name, source, hash, reading, problems: vec![problem] }
+    // Who hands in nothing has said why.
+    let problems = if document.body.is_null() { Vec::new() } else { vec![problem] };
+    Read { name, source, hash, reading, problems }
 }
 
 fn metadata(
@@ -306,6 +311,11 @@ fn fact(
     if kind == Kind::Node {
         return Reading::Node(facts::node(&name.name, labels, body));
     }
+    if kind == Kind::FelixConfiguration {
+        let is_for_all = &*name.name == "default";
+        let failsafe = is_for_all.then(|| facts::failsafe(body));
+        return failsafe.map_or(Reading::Other, Reading::Failsafe);
+    }
     if kind == Kind::Slice {
         let slice = facts::slice(&name.namespace, &labels, body);
         return slice.map_or(Reading::Other, Reading::Slice);
@@ -384,6 +394,7 @@ impl Kind {
             "GlobalNetworkSet" => Some(Self::GlobalNetworkSet),
             "HostEndpoint" => Some(Self::HostEndpoint),
             "Profile" => Some(Self::Profile),
+            "FelixConfiguration" => Some(Self::FelixConfiguration),
             _ => None,
         }
     }

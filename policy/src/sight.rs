@@ -16,7 +16,7 @@ pub(crate) enum Truth {
 }
 
 /// A connection as rules see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sight<'a> {
     pub(crate) from: End<'a>,
     pub(crate) to: End<'a>,

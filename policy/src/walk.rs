@@ -11,6 +11,8 @@ use crate::assemble::{Placed, PolicySet};
 use crate::end::{End, Role};
 use crate::facts::{Facts, namespace_profile};
 use crate::model::{Direction, Rule, RuleAction, Standing};
+use crate::nets::Nets;
+use crate::read::facts::{FailsafePort, Profile};
 use crate::select::Pick;
 use crate::sight::{Sight, Truth};
 
@@ -91,25 +93,6 @@ enum Doubt {
     Policies,
 }
 
-/// The ports below, each once.
-pub(crate) const FAILSAFE_PORTS: [u16; 11] =
-    [22, 53, 67, 68, 179, 2379, 2380, 5473, 6443, 6666, 6667];
-
-/// What Calico never closes on a host: protocol number and port, in and out.
-const FAILSAFE_IN: [(u16, u16); 9] =
-    [(6, 22), (17, 68), (6, 179), (6, 2379), (6, 2380), (6, 5473), (6, 6443), (6, 6666), (6, 6667)];
-const FAILSAFE_OUT: [(u16, u16); 9] = [
-    (17, 53),
-    (17, 67),
-    (6, 179),
-    (6, 2379),
-    (6, 2380),
-    (6, 5473),
-    (6, 6443),
-    (6, 6666),
-    (6, 6667),
-];
-
 // === impl Walker ===
 
 impl<'a> Walker<'a> {
@@ -159,12 +142,18 @@ impl<'a> Walker<'a> {
     }
 
     fn is_failsafe(&self) -> bool {
+        let Some(failsafe) = &self.facts.failsafe else { return false };
         let ports = match self.direction {
-            Direction::Ingress => FAILSAFE_IN,
-            Direction::Egress => FAILSAFE_OUT,
+            Direction::Ingress => &failsafe.inbound,
+            Direction::Egress => &failsafe.outbound,
         };
-        let is_host = !self.subject().hosts().list.is_empty();
-        is_host && ports.contains(&(self.sight.protocol.0, self.sight.port))
+        let other = self.other().addr;
+        let is_open = |open: &FailsafePort| {
+            let holds = |nets: &Nets| other.is_some_and(|addr| nets.holds(addr));
+            (open.protocol, open.port) == (self.sight.protocol, self.sight.port)
+                && open.nets.as_ref().is_none_or(holds)
+        };
+        !self.subject().hosts().list.is_empty() && ports.iter().any(is_open)
     }
 
     /// The picks of one tier after another, as far as this view has them.
@@ -267,7 +256,7 @@ impl<'a> Walker<'a> {
 
     fn ask_profile<'p>(
         &self,
-        profile: &'p crate::read::facts::Profile,
+        profile: &'p Profile,
     ) -> Option<(&'p Rule, Action)> {
         let rules = match self.direction {
             Direction::Ingress => &profile.ingress,

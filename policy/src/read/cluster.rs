@@ -118,13 +118,21 @@ fn namespaced_pods(
     let mut object = field.object(faults)?;
     let namespaces = match kind {
         Kind::Cluster => labels::optional(&mut object, "namespaceSelector", faults),
-        Kind::Admin | Kind::Baseline => {
-            labels::selector(&object.need("namespaceSelector", faults)?, faults)
-        }
+        Kind::Admin | Kind::Baseline => part(&mut object, "namespaceSelector", faults),
     };
-    let pods = object.need("podSelector", faults);
+    let pods = part(&mut object, "podSelector", faults);
     object.finish(faults);
-    Some((namespaces, labels::selector(&pods?, faults)))
+    Some((namespaces, pods))
+}
+
+/// One of the two selectors: a missing one is refused, and means an empty one where it is not.
+fn part<'a>(object: &mut Object<'a>, name: &'a str, faults: &mut Faults) -> Vec<Requirement> {
+    if let Some(field) = object.get(name) {
+        return labels::selector(&field, faults);
+    }
+    let wanted = format!("is missing; write {name}: {{}} for all");
+    faults.refuse(format!("{}.{name}", object.path), wanted);
+    Vec::new()
 }
 
 fn exactly_one(object: &Object<'_>, wanted: &str, faults: &mut Faults) {
@@ -325,7 +333,7 @@ fn check_named_ports(rule: &Field<'_>, peers: &[Peer], ports: &[Port], faults: &
     if ports.iter().any(is_named) && peers.iter().any(|peer| peer.checks.iter().any(is_bare)) {
         let message = "must not hold named ports beside networks, nodes or domain names, which \
                        declare no ports";
-        faults.error(&rule.path, message);
+        faults.refuse(&rule.path, message);
     }
 }
 

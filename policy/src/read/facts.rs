@@ -60,6 +60,50 @@ pub(crate) struct Slice {
     pub(crate) backends: Box<[(Nets, Protocol, u16)]>,
 }
 
+/// Ports that Calico never closes on a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Failsafe {
+    pub(crate) inbound: Vec<FailsafePort>,
+    pub(crate) outbound: Vec<FailsafePort>,
+}
+
+/// One such port, to or from these addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct FailsafePort {
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    /// `None` for any.
+    pub(crate) nets: Option<Nets>,
+}
+
+/// What is open where a FelixConfiguration does not say: UDP first, then TCP.
+const FAILSAFE_IN: (&[u16], &[u16]) = (&[68], &[22, 179, 2379, 2380, 5473, 6443, 6666, 6667]);
+const FAILSAFE_OUT: (&[u16], &[u16]) = (&[53, 67], &[179, 2379, 2380, 5473, 6443, 6666, 6667]);
+
+/// The failsafe ports of a FelixConfiguration, whose many other fields say nothing here.
+pub(crate) fn failsafe(body: &Value) -> Failsafe {
+    let ports = |field: &str, (udp, tcp): (&[u16], &[u16])| {
+        let written = body.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
+        let of = |protocol| move |&port: &u16| FailsafePort { protocol, port, nets: None };
+        written.map_or_else(
+            || udp.iter().map(of(Protocol::UDP)).chain(tcp.iter().map(of(Protocol::TCP))).collect(),
+            |list| list.iter().filter_map(failsafe_port).collect(),
+        )
+    };
+    Failsafe {
+        inbound: ports("failsafeInboundHostPorts", FAILSAFE_IN),
+        outbound: ports("failsafeOutboundHostPorts", FAILSAFE_OUT),
+    }
+}
+
+fn failsafe_port(entry: &Value) -> Option<FailsafePort> {
+    let text = |field: &str| entry.get(field).and_then(Value::as_str);
+    let protocol = Protocol::parse(text("protocol").unwrap_or("tcp"))?;
+    let port = u16::try_from(entry.get("port")?.as_u64()?).ok()?;
+    let nets = text("net").and_then(nets::parse).map(|net| Nets::from_iter([net]));
+    Some(FailsafePort { protocol, port, nets })
+}
+
 /// Reads a Tier's spec.
 pub(crate) fn tier(name: &Arc<str>, spec: Option<&mut Object<'_>>, faults: &mut Faults) -> Tier {
     let built_in = Tier::built_in().into_iter().find(|tier| tier.name == *name);

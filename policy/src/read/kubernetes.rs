@@ -189,7 +189,7 @@ fn ip_block(
     for field in &excepts {
         let Some(except) = net(field, faults) else { continue };
         if !cidr.contains(&except.network()) || cidr.prefix_len() >= except.prefix_len() {
-            faults.error(&field.path, format!("{except} must be a smaller block within {cidr}"));
+            faults.refuse(&field.path, format!("{except} must be a smaller block within {cidr}"));
         }
         checks.push((within(&field.path, rule), Check::Outside(Nets::from_iter([except]))));
     }

@@ -65,7 +65,8 @@ fn gather(folder: &Path, documents: &mut Vec<Document>) {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let source = path.file_name().unwrap().to_string_lossy().into_owned();
-        match serde_saphyr::from_multiple::<Value>(&text) {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
             Ok(values) => values.into_iter().for_each(|body| take(&source, body, documents)),
             Err(error) if text.contains("NetworkPolicy") => panic!("{}: {error}", path.display()),
             Err(_) => {}
@@ -74,7 +75,7 @@ fn gather(folder: &Path, documents: &mut Vec<Document>) {
 }
 
 fn take(source: &str, body: Value, documents: &mut Vec<Document>) {
-    if let Some(items) = body.get("items").and_then(Value::as_array) {
+    if let Some(items) = body.as_array().or(body.get("items").and_then(Value::as_array)) {
         items.iter().for_each(|item| take(source, item.clone(), documents));
         return;
     }
