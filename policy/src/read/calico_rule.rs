@@ -283,11 +283,10 @@ fn ports(
 
 /// A port: a number, `first:last`, or a name.
 fn port(field: &Field<'_>, faults: &mut Faults) -> Option<PortNumber> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number > 0);
+    let number = |text: &str| text.parse::<u16>().ok();
     let found = match (field.value.as_u64(), field.value.as_str()) {
         (Some(one), _) => {
-            let one = u16::try_from(one).ok().filter(|one| *one > 0);
-            one.map(|one| PortNumber::Range(one, one))
+            u16::try_from(one).ok().map(|one| PortNumber::Range(one, one))
         }
         (None, Some(text)) => match text.split_once(':') {
             Some((first, last)) => number(first)
@@ -301,8 +300,10 @@ fn port(field: &Field<'_>, faults: &mut Faults) -> Option<PortNumber> {
         },
         (None, None) => None,
     };
-    if found.is_none() {
-        field.is_not("a port, a range such as 8000:8080, or a port's name", faults);
+    match found {
+        None => field.is_not("a port, a range such as 8000:8080, or a port's name", faults),
+        Some(PortNumber::Range(0, _)) => faults.refuse(&field.path, "the first port is 1"),
+        Some(_) => {}
     }
     found
 }

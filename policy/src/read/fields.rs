@@ -15,9 +15,10 @@ pub(crate) struct Fault {
     pub(crate) severity: Severity,
     pub(crate) field: String,
     pub(crate) message: String,
-    /// What the object means is clear nonetheless.
-    pub(crate) is_clear: bool,
 }
+
+/// How a message begins of what an API server refuses although its meaning is clear.
+pub(crate) const REFUSED: &str = "an API server refuses it: ";
 
 /// A value that is there and not null, and where it is.
 #[derive(Clone, Debug)]
@@ -45,10 +46,7 @@ impl Faults {
     /// Notes what an API server would refuse although its meaning is clear: verdicts count it as
     /// if it were taken.
     pub(crate) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.note(Severity::Error, field, message);
-        if let Some(fault) = self.0.last_mut() {
-            fault.is_clear = true;
-        }
+        self.note(Severity::Warning, field, format!("{REFUSED}{}", message.into()));
     }
 
     /// Notes what a cluster takes, yet hardly means what it says.
@@ -58,12 +56,12 @@ impl Faults {
 
     fn note(&mut self, severity: Severity, field: impl Into<String>, message: impl Into<String>) {
         let (field, message) = (field.into(), message.into());
-        self.0.push(Fault { severity, field, message, is_clear: false });
+        self.0.push(Fault { severity, field, message });
     }
 
-    /// The first error that leaves the meaning open.
+    /// The first error.
     pub(crate) fn first_error(&self) -> Option<&Fault> {
-        self.0.iter().find(|fault| fault.severity == Severity::Error && !fault.is_clear)
+        self.0.iter().find(|fault| fault.severity == Severity::Error)
     }
 }
 

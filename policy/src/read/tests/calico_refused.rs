@@ -29,7 +29,7 @@ fn a_broken_field_breaks_the_policy() {
 fn a_name_that_no_cluster_takes_leaves_the_meaning_clear() {
     let text = policy("NetworkPolicy shop/Web", "order: 1");
     let found = problems(&text);
-    assert_eq!(found[0], "! metadata.name: 'Web' is no name of an object");
+    assert_eq!(found[0], "metadata.name: an API server refuses it: 'Web' is no name of an object");
     assert!(!is_broken(&text));
     let found = problems(&policy("GlobalNetworkPolicy a.b.c", "order: 1"));
     assert!(found[0].contains("'a.b.c' is no name of a policy"), "{found:?}");
@@ -45,10 +45,14 @@ fn ports_need_a_protocol_that_has_them() {
             assert!(found[0].starts_with(&wanted), "{found:?}");
         }
     }
-    for port in ["0", "65536", "'2:1'", "'a b'", "-1", "[1]"] {
+    for port in ["65536", "'2:1'", "'a b'", "-1", "[1]"] {
         let rule = format!("{{action: Allow, protocol: TCP, destination: {{ports: [{port}]}}}}");
         assert!(in_rule("ingress", &rule)[0].starts_with("! spec.ingress[0].destination.ports[0]"));
     }
+    let found = in_rule("ingress", "{action: Allow, protocol: TCP, source: {ports: ['0:80']}}");
+    assert_eq!(found, [
+        "spec.ingress[0].source.ports[0]: an API server refuses it: the first port is 1"
+    ]);
     let many: Vec<String> = (1..=51).map(|port| port.to_string()).collect();
     let many = many.join(", ");
     let rule = format!("{{action: Allow, protocol: TCP, destination: {{ports: [{many}]}}}}");
@@ -71,7 +75,7 @@ fn one_rule_speaks_of_one_family() {
 fn lone_addresses_and_host_bits_are_refused_and_still_understood() {
     let spec = "egress: [{action: Deny, destination: {nets: [10.0.0.1, 10.0.0.1/8]}}]";
     let text = policy("NetworkPolicy shop/a", spec);
-    let field = "! spec.egress[0].destination.nets";
+    let field = "spec.egress[0].destination.nets: an API server refuses it";
     assert_eq!(
         problems(&text),
         [
