@@ -45,7 +45,7 @@ struct Parts {
 /// Puts a set together; problems that only show between documents are added.
 pub(crate) fn assemble(
     reads: Vec<Read>,
-    settings: &Settings,
+    settings: Settings,
     problems: &mut Vec<Problem>,
 ) -> (PolicySet, Facts) {
     let mut parts = Parts::default();
@@ -120,9 +120,10 @@ fn without_duplicates(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<
             source: read.source.to_string(),
             object: read.name.to_string(),
             field: String::new(),
-            message: match is_same {
-                true => format!("{reason}, with the same content"),
-                false => format!("{reason}, with other content; give them different names"),
+            message: if is_same {
+                format!("{reason}, with the same content")
+            } else {
+                format!("{reason}, with other content; give them different names")
             },
         });
         if !is_same {

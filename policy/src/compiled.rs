@@ -75,9 +75,9 @@ impl Compiled {
     #[must_use]
     pub fn compile(documents: &[Document], settings: &Settings) -> (Self, Vec<Problem>) {
         let reads: Vec<Read> = documents.iter().map(read::read).collect();
-        let revision = revision(&reads, settings);
+        let revision = revision(&reads, *settings);
         let mut problems = Vec::new();
-        let (set, facts) = assemble(reads, settings, &mut problems);
+        let (set, facts) = assemble(reads, *settings, &mut problems);
         problems.sort_by(|one, two| {
             (&one.source, &one.object, &one.field).cmp(&(&two.source, &two.object, &two.field))
         });
@@ -212,39 +212,33 @@ impl Compiled {
     fn trace(&self, sight: &Sight<'_>, direction: Direction, known: &Known) -> Trace {
         let sight = self.settled(sight, direction, known);
         let walker = self.walker(&sight, direction, known, View::Enforced);
-        let walked = walker.walk();
-        let enforced = walked.hits(&walker);
+        let came = walker.walk();
+        let enforced = came.hits(&walker);
         let is_staged = walker.picks.iter().any(|pick| {
             let placed = &self.set.policies[pick.policy as usize];
             placed.enforced != placed.pending
         });
         let (pending, pending_verdict) = if is_staged {
             let walker = Walker { view: View::Pending, ..walker };
-            let walked = walker.walk();
-            (walked.hits(&walker), walked.verdict)
+            let came = walker.walk();
+            (came.hits(&walker), came.verdict)
         } else {
-            (enforced.clone(), walked.verdict)
+            (enforced.clone(), came.verdict)
         };
-        let (verdict, as_read) = (walked.verdict, walked.as_read);
+        let (verdict, as_read) = (came.verdict, came.as_read);
         Trace { enforced, pending, verdict, pending_verdict, as_read }
     }
 
     /// Where the source port is not known and rules ask for it, yet each one leads to the same
     /// verdict: the connection as seen with one of them.
-    fn settled<'a>(
-        &self,
-        sight: &Sight<'a>,
-        direction: Direction,
-        known: &Known,
-    ) -> Sight<'a> {
+    fn settled<'a>(&self, sight: &Sight<'a>, direction: Direction, known: &Known) -> Sight<'a> {
         let is_open = sight.source_port.is_none() && sight.protocol.has_ports();
         if !self.uses_source_ports || !is_open {
             return sight.clone();
         }
         let verdicts = |sight: &Sight<'_>| {
-            [View::Enforced, View::Pending].map(|view| {
-                self.walker(sight, direction, known, view).walk().verdict
-            })
+            [View::Enforced, View::Pending]
+                .map(|view| self.walker(sight, direction, known, view).walk().verdict)
         };
         if !verdicts(sight).contains(&Verdict::Unknown) {
             return sight.clone();
@@ -308,7 +302,7 @@ impl fmt::Debug for Compiled {
 }
 
 /// Hashes what is in force: every object but staged policies, and how they are read.
-fn revision(reads: &[Read], settings: &Settings) -> u64 {
+fn revision(reads: &[Read], settings: Settings) -> u64 {
     let is_in_force = |read: &&Read| match &read.reading {
         Reading::Policy(policy) => policy.stage == crate::model::Stage::Enforced,
         Reading::Other => false,

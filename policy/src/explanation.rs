@@ -1,6 +1,6 @@
 //! The answer of `whyflow explain --json`: one object that says whether, which rule, and why.
 
-use schemas::policy::{NearMiss, RuleIndex};
+use schemas::policy::{Decider, NearMiss, RuleIndex};
 use schemas::{PolicyKind, Protocol, Reason, Trace, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +80,8 @@ impl Explanation {
             protocol,
             port,
             verdict: judgement.verdict,
-            egress: Side::new(judgement.egress.clone(), egress),
-            ingress: Side::new(judgement.ingress.clone(), ingress),
+            egress: Side::new(judgement.egress.clone(), egress, "egress"),
+            ingress: Side::new(judgement.ingress.clone(), ingress, "ingress"),
             sentence,
         }
     }
@@ -101,10 +101,10 @@ fn sentence(judgement: &Judgement, egress: &Reason, ingress: &Reason) -> String 
 // === impl Side ===
 
 impl Side {
-    fn new(trace: Trace, reason: Reason) -> Self {
+    fn new(trace: Trace, reason: Reason, direction: &str) -> Self {
         Self {
             verdict: trace.verdict,
-            decided_by: DecidedBy::of(&trace, &reason),
+            decided_by: DecidedBy::of(&trace, direction),
             hits: hits::print_all(&trace.enforced),
             pending_hits: hits::print_all(&trace.pending),
             near_misses: reason.near_misses,
@@ -117,20 +117,24 @@ impl Side {
 // === impl DecidedBy ===
 
 impl DecidedBy {
-    fn of(trace: &Trace, reason: &Reason) -> Option<Self> {
+    fn of(trace: &Trace, direction: &str) -> Option<Self> {
         let hit = trace.decided_by()?;
-        let sentence = &*reason.sentence;
-        let why = sentence.split_once(": ").map_or(sentence, |(_, why)| why);
-        let why = why.split_once("; nearest: ").map_or(why, |(why, _)| why);
+        let (tier, action) = (&hit.policy.tier, hit.action);
+        let (rule, why) = match hit.decider {
+            Decider::Rule(index) => {
+                (Some(index), format!("rule {} of its {direction} matches: {action}", index.index))
+            }
+            Decider::EndOfTier => {
+                let default = format!("the default of tier {tier} is {action}");
+                (None, format!("its {direction} selects, no rule matches: {default}"))
+            }
+        };
         Some(Self {
             kind: hit.policy.kind,
             namespace: hit.policy.namespace.to_string(),
             name: hit.policy.name.to_string(),
-            rule: match hit.decider {
-                schemas::policy::Decider::Rule(index) => Some(index),
-                schemas::policy::Decider::EndOfTier => None,
-            },
-            why: why.to_owned(),
+            rule,
+            why,
         })
     }
 }

@@ -15,12 +15,15 @@ pub(crate) struct Facts {
     pub(crate) hosts: Vec<HostEndpoint>,
     pub(crate) nodes: FxHashMap<Arc<str>, Node>,
     pub(crate) profiles: FxHashMap<Arc<str>, Profile>,
-    pub(crate) services: FxHashMap<(Arc<str>, Arc<str>), Vec<(Nets, Protocol, u16)>>,
+    pub(crate) services: FxHashMap<ServiceName, Vec<(Nets, Protocol, u16)>>,
     /// Ports that are never closed on a host; `None` where no Calico says which.
     pub(crate) failsafe: Option<Failsafe>,
     /// A network set or host endpoint could not be read.
     pub(crate) lacks_addresses: bool,
 }
+
+/// Namespace and name of a Service.
+type ServiceName = (Arc<str>, Arc<str>);
 
 // === impl Facts ===
 

@@ -108,12 +108,11 @@ pub fn parse(text: &str) -> Result<(usize, PolicyHit), HitError> {
         .into_iter()
         .find(|known| known.to_string() == action)
         .ok_or_else(|| part("action", action, "allow, deny or pass"))?;
-    let decider = match rule {
-        "-1" => Decider::EndOfTier,
-        _ => {
-            let number = rule.parse().map_err(|_| part("rule", rule, "a number from -1"))?;
-            Decider::Rule(RuleIndex { index: number, calico_index: number })
-        }
+    let decider = if rule == "-1" {
+        Decider::EndOfTier
+    } else {
+        let number = rule.parse().map_err(|_| part("rule", rule, "a number from -1"))?;
+        Decider::Rule(RuleIndex { index: number, calico_index: number })
     };
     Ok((index, PolicyHit { policy, decider, action }))
 }
@@ -140,7 +139,7 @@ fn parse_policy(tier: &str, text: &str) -> Result<PolicyRef, HitError> {
     if !is_subdomain(name) {
         return Err(part("name", name, "the name of a policy"));
     }
-    if is_namespaced(kind) != !namespace.is_empty() || !is_label_or_empty(namespace) {
+    if is_namespaced(kind) == namespace.is_empty() || !is_label_or_empty(namespace) {
         let wanted = "a namespace where the kind has one, and none where it has not";
         return Err(part("namespace", namespace, wanted));
     }

@@ -30,7 +30,7 @@ pub(crate) struct Near {
 }
 
 /// The near misses of a denied side, nearest first: fewest failed terms, then policy order.
-pub(crate) fn near_misses(walker: &Walker<'_>, walked: &Walked) -> Vec<Near> {
+pub(crate) fn near_misses(walker: &Walker<'_>, came: &Walked) -> Vec<Near> {
     let mut found = Vec::new();
     for pick in walker.picks {
         let placed = &walker.set.policies[pick.policy as usize];
@@ -39,7 +39,7 @@ pub(crate) fn near_misses(walker: &Walker<'_>, walked: &Walked) -> Vec<Near> {
         }
         for rule in placed.policy.rules(walker.direction).unwrap_or_default() {
             let is_allow = rule.action == RuleAction::Decide(Action::Allow);
-            if is_allow && could_decide(walker, walked, pick.policy, rule.index) {
+            if is_allow && could_decide(walker, came, pick.policy, rule.index) {
                 found.extend(near(walker, pick.policy, rule));
             }
         }
@@ -50,12 +50,12 @@ pub(crate) fn near_misses(walker: &Walker<'_>, walked: &Walked) -> Vec<Near> {
 
 /// Whether a rule would have been asked, had those before it not matched: it stands before what
 /// decided in its tier, and the tiers before passed.
-fn could_decide(walker: &Walker<'_>, walked: &Walked, policy: u32, rule: u32) -> bool {
+fn could_decide(walker: &Walker<'_>, came: &Walked, policy: u32, rule: u32) -> bool {
     let tier_of = |number: u32| walker.set.policies.get(number as usize).map(|one| one.tier);
     let of_tier = |hit: &&Hit| tier_of(hit.policy) == tier_of(policy);
-    let Some(hit) = walked.hits.iter().find(of_tier) else {
+    let Some(hit) = came.hits.iter().find(of_tier) else {
         // A tier after the one that denied has no hit, and neither does one that was not asked.
-        let last = walked.hits.last().and_then(|hit| tier_of(hit.policy));
+        let last = came.hits.last().and_then(|hit| tier_of(hit.policy));
         return last.is_none_or(|last| tier_of(policy).is_some_and(|tier| tier < last));
     };
     match hit.decider {

@@ -100,7 +100,7 @@ fn edges(compiled: &Compiled, question: &Question<'_>) -> BTreeSet<u16> {
             host.ports.iter().for_each(|(_, _, port)| add(*port, *port));
         }
     }
-    for failsafe in &compiled.facts.failsafe {
+    if let Some(failsafe) = &compiled.facts.failsafe {
         let ports = failsafe.inbound.iter().chain(&failsafe.outbound);
         ports.for_each(|open| add(open.port, open.port));
     }

@@ -221,11 +221,11 @@ fn unread(name: &ObjectName, source: &Arc<str>) -> Reading {
     Reading::Policy(Box::new(policy))
 }
 
-fn policy<'a>(
+fn policy(
     (kind, dialect): (PolicyKind, Dialect),
     name: &ObjectName,
     source: &Arc<str>,
-    mut object: Object<'a>,
+    mut object: Object<'_>,
     faults: &mut Faults,
 ) -> Reading {
     let mut policy = bare(kind, dialect, name, source);

@@ -66,9 +66,20 @@ struct Identity {
     ports: Box<[DeclaredPort]>,
 }
 
-/// The same, borrowed.
+/// An end whose identity is asked for.
 struct Asked<'a> {
     end: &'a End<'a>,
+    ports: &'a [DeclaredPort],
+}
+
+/// An identity's parts, borrowed: how it is compared and hashed.
+#[derive(PartialEq, Eq)]
+struct Parts<'a> {
+    role: Role,
+    namespace: &'a str,
+    labels: [u64; 3],
+    account: &'a str,
+    node: Option<(&'a str, &'a str)>,
     ports: &'a [DeclaredPort],
 }
 
@@ -232,7 +243,7 @@ fn is_given(key: &str) -> bool {
 impl Asked<'_> {
     /// What a role's policies can see: of a pod its labels, of a node its name, of anything else
     /// nothing but its address.
-    fn parts(&self) -> (Role, &str, [u64; 3], &str, Option<(&str, &str)>) {
+    fn parts(&self) -> Parts<'_> {
         let endpoint = self.end.endpoint;
         let node = || Some((&*endpoint.name, self.end.node()));
         let labels = [
@@ -240,67 +251,83 @@ impl Asked<'_> {
             endpoint.namespace_labels.id(),
             endpoint.service_account_labels.id(),
         ];
+        let ports = self.ports;
         match self.end.role {
-            Role::Pod => (Role::Pod, &endpoint.namespace, labels, &endpoint.service_account, None),
-            Role::Node => (Role::Node, "", [labels[0], 0, 0], "", node()),
-            Role::Outside => (Role::Outside, "", [0; 3], "", None),
+            Role::Pod => {
+                let (namespace, account) = (&*endpoint.namespace, &*endpoint.service_account);
+                Parts { role: Role::Pod, namespace, labels, account, node: None, ports }
+            }
+            role => {
+                let (labels, node) = match role {
+                    Role::Node => ([labels[0], 0, 0], node()),
+                    _ => ([0; 3], None),
+                };
+                Parts { role, namespace: "", labels, account: "", node, ports }
+            }
         }
     }
 
     fn owned(&self) -> Identity {
-        let (role, namespace, labels, account, node) = self.parts();
+        let Parts { role, namespace, labels, account, node, ports } = self.parts();
         Identity {
             role,
             namespace: namespace.into(),
             labels,
             account: account.into(),
             node: node.map(|(name, node)| (name.into(), node.into())),
-            ports: self.ports.into(),
+            ports: ports.into(),
         }
     }
 }
 
 impl Hash for Asked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (role, namespace, labels, account, node) = self.parts();
-        hash_parts((role, namespace, labels, account, node, self.ports), state);
+        self.parts().hash(state);
     }
 }
 
 impl Equivalent<Identity> for Asked<'_> {
     fn equivalent(&self, key: &Identity) -> bool {
-        let (role, namespace, labels, account, node) = self.parts();
-        role == key.role
-            && labels == key.labels
-            && *namespace == *key.namespace
-            && *account == *key.account
-            && node == key.node.as_ref().map(|(name, node)| (&**name, &**node))
-            && *self.ports == *key.ports
+        self.parts() == key.parts()
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            role: self.role,
+            namespace: &self.namespace,
+            labels: self.labels,
+            account: &self.account,
+            node: self.node.as_ref().map(|(name, node)| (&**name, &**node)),
+            ports: &self.ports,
+        }
     }
 }
 
 impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let node = self.node.as_ref().map(|(name, node)| (&**name, &**node));
-        let parts = (self.role, &*self.namespace, self.labels, &*self.account, node, &*self.ports);
-        hash_parts(parts, state);
+        self.parts().hash(state);
     }
 }
 
-type Parts<'a> = (Role, &'a str, [u64; 3], &'a str, Option<(&'a str, &'a str)>, &'a [DeclaredPort]);
+// === impl Parts ===
 
-/// One hash for both forms.
-fn hash_parts((role, namespace, labels, account, node, ports): Parts<'_>, state: &mut impl Hasher) {
-    state.write_u8(role as u8);
-    for label in labels {
-        state.write_u64(label);
-    }
-    namespace.hash(state);
-    account.hash(state);
-    if let Some((name, node)) = node {
-        (name, node).hash(state);
-    }
-    for port in ports {
-        state.write_u16(port.port);
+impl Hash for Parts<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u8(self.role as u8);
+        for label in self.labels {
+            state.write_u64(label);
+        }
+        self.namespace.hash(state);
+        self.account.hash(state);
+        if let Some(node) = self.node {
+            node.hash(state);
+        }
+        for port in self.ports {
+            state.write_u16(port.port);
+        }
     }
 }

@@ -262,13 +262,13 @@ fn host_subject(subject: &Subject, end: &End<'_>) -> Truth {
         return Truth::Yes;
     }
     let hosts = end.hosts();
-    let takes = |host: &crate::read::facts::HostEndpoint| {
+    let matches = |host: &crate::read::facts::HostEndpoint| {
         subject.checks.iter().all(|check| match check {
             Check::Selected(choice) => choice.selector.matches(&|key: &str| host.labels.get(key)),
             _ => false,
         })
     };
-    let taken = hosts.list.iter().filter(|host| takes(host)).count();
+    let taken = hosts.list.iter().filter(|host| matches(host)).count();
     match taken {
         0 => Truth::No,
         all if all == hosts.list.len() && !hosts.or_none => Truth::Yes,

@@ -87,7 +87,6 @@ impl Default for TimelineLimits {
 impl Timeline {
     /// An empty timeline and its writer.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "a timeline is a writer and its readers")]
     pub fn new(limits: TimelineLimits) -> (TimelineWriter, Timeline) {
         let shared = Arc::new(Shared::default());
         let writer = TimelineWriter { shared: shared.clone(), limits, writing: Mutex::new(()) };

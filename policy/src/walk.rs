@@ -254,10 +254,7 @@ impl<'a> Walker<'a> {
         (Ground::NoProfile, Action::Deny, None)
     }
 
-    fn ask_profile<'p>(
-        &self,
-        profile: &'p Profile,
-    ) -> Option<(&'p Rule, Action)> {
+    fn ask_profile<'p>(&self, profile: &'p Profile) -> Option<(&'p Rule, Action)> {
         let rules = match self.direction {
             Direction::Ingress => &profile.ingress,
             Direction::Egress => &profile.egress,

@@ -11,9 +11,9 @@ use crate::walk::{Ground, PROFILE, Walked, Walker};
 
 /// The reason of one side: its sentence, and for a denial the near misses.
 pub(crate) fn reason(walker: &Walker<'_>, trace: &Trace) -> Reason {
-    let walked = walker.walk();
-    let near = if is_denied(&walked) { near::near_misses(walker, &walked) } else { Vec::new() };
-    let plain = plain(walker, &walked, near.first());
+    let came = walker.walk();
+    let near = if is_denied(&came) { near::near_misses(walker, &came) } else { Vec::new() };
+    let plain = plain(walker, &came, near.first());
     let sentence = match trace.verdict {
         Verdict::Allow | Verdict::Deny => plain,
         Verdict::Unknown => format!("unknown: {}", missing_fact(walker)),
@@ -29,17 +29,17 @@ pub(crate) fn reason(walker: &Walker<'_>, trace: &Trace) -> Reason {
     Reason { sentence: sentence.into(), near_misses }
 }
 
-fn is_denied(walked: &Walked) -> bool {
-    walked.hits.last().is_some_and(|hit| hit.action == Action::Deny)
-        || walked.ground == Ground::NoProfile
+fn is_denied(came: &Walked) -> bool {
+    came.hits.last().is_some_and(|hit| hit.action == Action::Deny)
+        || came.ground == Ground::NoProfile
 }
 
 /// What is certain, as a sentence.
-fn plain(walker: &Walker<'_>, walked: &Walked, nearest: Option<&Near>) -> String {
+fn plain(walker: &Walker<'_>, came: &Walked, nearest: Option<&Near>) -> String {
     let subject = walker.subject();
     let direction = walker.direction.name();
-    match walked.ground {
-        Ground::Hit => by_hit(walker, walked, nearest),
+    match came.ground {
+        Ground::Hit => by_hit(walker, came, nearest),
         Ground::Itself => {
             format!("allowed: {} talks to itself, which no policy can deny", long(subject))
         }
@@ -66,13 +66,13 @@ fn plain(walker: &Walker<'_>, walked: &Walked, nearest: Option<&Near>) -> String
             };
             format!("allowed: {who}, no policy selects it")
         }
-        Ground::Profile if walked.hits.len() > 1 => format!(
+        Ground::Profile if came.hits.len() > 1 => format!(
             "allowed: every tier passes for {direction} of {}, and its namespace allows",
             long(subject)
         ),
         Ground::Profile => format!("allowed: no policy selects {} for {direction}", long(subject)),
         Ground::HostProfile => {
-            let verdict = if walked.as_read == Verdict::Deny { "denied" } else { "allowed" };
+            let verdict = if came.as_read == Verdict::Deny { "denied" } else { "allowed" };
             format!("{verdict}: a profile of the host endpoint of {} says so", long(subject))
         }
         Ground::NoProfile => format!(
@@ -85,8 +85,8 @@ fn plain(walker: &Walker<'_>, walked: &Walked, nearest: Option<&Near>) -> String
 }
 
 /// What a policy decided, as a sentence.
-fn by_hit(walker: &Walker<'_>, walked: &Walked, nearest: Option<&Near>) -> String {
-    let Some(hit) = walked.hits.last().filter(|hit| hit.policy != PROFILE) else {
+fn by_hit(walker: &Walker<'_>, came: &Walked, nearest: Option<&Near>) -> String {
+    let Some(hit) = came.hits.last().filter(|hit| hit.policy != PROFILE) else {
         return String::new();
     };
     let policy = &walker.set.policies[hit.policy as usize].policy;
@@ -216,12 +216,11 @@ fn not_read(walker: &Walker<'_>) -> String {
         .map(|pick| &walker.set.policies[pick.policy as usize])
         .filter(|placed| placed.enforced && placed.policy.standing != Standing::Firm);
     let all: Vec<String> = doubtful.map(|placed| standing_text(&placed.policy)).collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let mut shown = all[..all.len().min(SHOWN)].join("; ");
-    if more > 0 {
-        shown.push_str(&format!("; {more} more"));
+    let shown = all[..all.len().min(SHOWN)].join("; ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; {more} more"),
     }
-    shown
 }
 
 fn standing_text(policy: &Policy) -> String {

@@ -54,7 +54,8 @@ pub(super) fn name(name: &str, is_namespaced: bool, faults: &mut Faults) {
         .iter()
         .filter_map(|prefix| name.strip_prefix(prefix))
         .any(is_dns_subdomain);
-    if !is_dns_label(name) && !is_pair() && !(is_namespaced && of_kubernetes) {
+    let is_taken = is_dns_label(name) || is_pair() || (is_namespaced && of_kubernetes);
+    if !is_taken {
         let wanted = "a-z, 0-9 and inner '-', with at most one dot";
         faults.refuse("metadata.name", format!("'{name}' is no name of a policy: {wanted}"));
     }

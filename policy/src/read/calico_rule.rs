@@ -285,9 +285,7 @@ fn ports(
 fn port(field: &Field<'_>, faults: &mut Faults) -> Option<PortNumber> {
     let number = |text: &str| text.parse::<u16>().ok();
     let found = match (field.value.as_u64(), field.value.as_str()) {
-        (Some(one), _) => {
-            u16::try_from(one).ok().map(|one| PortNumber::Range(one, one))
-        }
+        (Some(one), _) => u16::try_from(one).ok().map(|one| PortNumber::Range(one, one)),
         (None, Some(text)) => match text.split_once(':') {
             Some((first, last)) => number(first)
                 .zip(number(last))

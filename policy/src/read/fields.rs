@@ -185,11 +185,6 @@ impl<'a> Object<'a> {
         self.read.push(name);
     }
 
-    /// Whether the field is there, null or not.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.map.contains_key(name)
-    }
-
     /// The names of its fields that are not null.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())

@@ -148,7 +148,7 @@ fn peer(field: &Field<'_>, rule: &str, way: &Way<'_>, faults: &mut Faults) -> Op
                 "must stand alone: an entry is either an ipBlock or selectors; write two entries",
             );
         }
-        return ip_block(&block, rule, faults).map(|checks| Peer { checks });
+        return ip_block(&block, rule, faults);
     }
     if pods.is_none() && namespaces.is_none() {
         let wanted = "says nothing; write podSelector, namespaceSelector or ipBlock in it";
@@ -174,11 +174,7 @@ fn peer(field: &Field<'_>, rule: &str, way: &Way<'_>, faults: &mut Faults) -> Op
     Some(Peer { checks: checks.into() })
 }
 
-fn ip_block(
-    block: &Field<'_>,
-    rule: &str,
-    faults: &mut Faults,
-) -> Option<Box<[(Arc<str>, Check)]>> {
+fn ip_block(block: &Field<'_>, rule: &str, faults: &mut Faults) -> Option<Peer> {
     let mut object = block.object(faults)?;
     let cidr = object.need("cidr", faults);
     let excepts = object.list("except", faults);
@@ -193,27 +189,23 @@ fn ip_block(
         }
         checks.push((within(&field.path, rule), Check::Outside(Nets::from_iter([except]))));
     }
-    Some(checks.into())
+    Some(Peer { checks: checks.into() })
 }
 
 /// Reads a CIDR block.
 pub(crate) fn net(field: &Field<'_>, faults: &mut Faults) -> Option<IpNet> {
     let text = field.text(faults)?;
-    match text.parse::<IpNet>() {
-        Ok(net) => {
-            if net != net.trunc() {
-                let message = format!("{text} has host bits set; it means {}", net.trunc());
-                faults.warning(&field.path, message);
-            }
-            Some(net)
-        }
-        Err(_) => {
-            let lone = nets::parse(text).map(|net| format!("; for the one address write {net}"));
-            let wanted = "a CIDR block such as 10.0.0.0/8 or fd00::/64";
-            field.is_not(&format!("{wanted}{}", lone.unwrap_or_default()), faults);
-            None
-        }
+    let Ok(net) = text.parse::<IpNet>() else {
+        let lone = nets::parse(text).map(|net| format!("; for the one address write {net}"));
+        let wanted = "a CIDR block such as 10.0.0.0/8 or fd00::/64";
+        field.is_not(&format!("{wanted}{}", lone.unwrap_or_default()), faults);
+        return None;
+    };
+    if net != net.trunc() {
+        let message = format!("{text} has host bits set; it means {}", net.trunc());
+        faults.warning(&field.path, message);
     }
+    Some(net)
 }
 
 fn port(field: &Field<'_>, rule: &str, faults: &mut Faults) -> Option<Port> {

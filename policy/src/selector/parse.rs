@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str) -> Result<Selector, SelectorError> {
 
 // === impl Rest ===
 
-impl<'a> Rest<'a> {
+impl Rest<'_> {
     fn or(&mut self) -> Result<Selector, SelectorError> {
         let mut parts = vec![self.and()?];
         while self.take("||") {

@@ -50,9 +50,10 @@ fn ports_need_a_protocol_that_has_them() {
         assert!(in_rule("ingress", &rule)[0].starts_with("! spec.ingress[0].destination.ports[0]"));
     }
     let found = in_rule("ingress", "{action: Allow, protocol: TCP, source: {ports: ['0:80']}}");
-    assert_eq!(found, [
-        "spec.ingress[0].source.ports[0]: an API server refuses it: the first port is 1"
-    ]);
+    assert_eq!(
+        found,
+        ["spec.ingress[0].source.ports[0]: an API server refuses it: the first port is 1"]
+    );
     let many: Vec<String> = (1..=51).map(|port| port.to_string()).collect();
     let many = many.join(", ");
     let rule = format!("{{action: Allow, protocol: TCP, destination: {{ports: [{many}]}}}}");
