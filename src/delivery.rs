@@ -9,7 +9,7 @@ use exporters::parquet::ParquetFolder;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Intake, Taken};
 use exporters::stdout::Stdout;
-use exporters::Spool;
+use exporters::{Exporter, Spool};
 use futures::stream;
 use pipelines::edge::Receiver;
 use prometheus_client::registry::Registry;
@@ -35,17 +35,25 @@ fn start(
     run: RunSettings,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<()>> {
-    let (spool, shutdown) = (spool.clone(), shutdown.clone());
     Ok(match sink {
         SinkConfig::Parquet(config) => {
             let folder = ParquetFolder::open(run.name.as_str(), config)
                 .with_context(|| format!("exporter `{}`", run.name))?;
-            tokio::spawn(async { drop(exporters::run(spool, folder, run, shutdown).await) })
+            spawn(spool, folder, run, shutdown)
         }
-        SinkConfig::Stdout(config) => {
-            let stdout = Stdout::open(&config);
-            tokio::spawn(async { drop(exporters::run(spool, stdout, run, shutdown).await) })
-        }
+        SinkConfig::Stdout(config) => spawn(spool, Stdout::open(&config), run, shutdown),
+    })
+}
+
+fn spawn<E: Exporter>(
+    spool: &Spool,
+    exporter: E,
+    run: RunSettings,
+    shutdown: &Shutdown,
+) -> JoinHandle<()> {
+    let (spool, shutdown) = (spool.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        let _done = exporters::run(spool, exporter, run, shutdown).await;
     })
 }
 
@@ -58,18 +66,18 @@ impl Delivery {
     /// When the spool or an exporter's destination cannot be used.
     pub fn start(
         settings: &Settings,
-        spool: Spool,
+        spool: &Spool,
         registry: &mut Registry,
         stored: Receiver<Update>,
     ) -> Result<Self> {
-        let metrics = Metrics::register(registry, &spool);
+        let metrics = Metrics::register(registry, spool);
         let shutdown = Shutdown::default();
         let mut exporters = Vec::new();
         for (registration, sink) in settings.sinks() {
             spool.register(&registration)?;
             let attempts = metrics.attempts(&registration.name);
             let run = RunSettings { attempts, ..RunSettings::new(registration.name) };
-            exporters.push(start(&spool, sink, run, &shutdown)?);
+            exporters.push(start(spool, sink, run, &shutdown)?);
         }
         let updates = stream::unfold(stored, |mut stored| async {
             let update = stored.recv().await?;

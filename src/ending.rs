@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use pipelines::{Account, Graph};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +48,14 @@ pub fn listen(after: Option<Duration>) -> Result<Ends> {
 // === impl Ends ===
 
 impl Ends {
+    /// A second signal: somebody cannot wait.
+    async fn again(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "a second SIGTERM",
+            _ = self.interrupt.recv() => "a second Ctrl-C",
+        }
+    }
+
     /// Why it ended.
     async fn wait(&mut self) -> &'static str {
         let time = self.after;
@@ -74,21 +82,16 @@ impl Ending {
     /// When a part stopped in the middle.
     pub async fn after(self, mut ends: Ends) -> Result<Exit> {
         let Self { source, graph, delivery, serving, registry } = self;
-        let ended = tokio::spawn(graph.join());
-        let mut ended = std::pin::pin!(ended);
-        let early = tokio::select! {
-            why = ends.wait() => {
-                tracing::info!(why, "ending: a last drain, then everything is stored");
-                source.stop();
-                None
-            }
-            accounts = &mut ended => Some(accounts),
+        let why = tokio::select! {
+            why = ends.wait() => why,
+            () = source.ended() => "the source has ended",
         };
-        let accounts = match early {
-            Some(accounts) => accounts,
-            None => ended.await,
+        tracing::info!(why, "ending: a last drain, then everything is stored");
+        source.stop();
+        let accounts = tokio::select! {
+            accounts = graph.join() => accounts?,
+            why = ends.again() => bail!("ended at once by {why}: not all is stored"),
         };
-        let accounts = accounts.context("the graph stopped in the middle")??;
         let taken = delivery.finish().await?;
         serving.finish().await?;
         source.join().await?;
@@ -101,8 +104,9 @@ impl Ending {
     }
 }
 
-/// Observations that the graph let go.
+/// Observations that the graph let go, but for what is evidence and no rows.
 fn dropped(accounts: &[(String, Account)]) -> u64 {
-    let all = accounts.iter().flat_map(|(_, account)| account.dropped.values());
-    all.map(|amount| amount.observations).sum()
+    let all = accounts.iter().flat_map(|(_, account)| &account.dropped);
+    let lost = all.filter(|(reason, _)| **reason != "evidence_only");
+    lost.map(|(_, amount)| amount.observations).sum()
 }

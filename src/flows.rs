@@ -2,6 +2,7 @@
 //! Parquet files, with the same filters.
 
 mod asked;
+mod screen;
 
 use std::path::PathBuf;
 
@@ -9,8 +10,9 @@ use anyhow::Result;
 
 use crate::cli::Exit;
 use crate::client::{self, Daemon, Lines};
-use crate::{clock, terminal};
+use crate::clock;
 use asked::Asked;
+use screen::Screen;
 
 /// Which flows, from where, and how to print them.
 #[derive(Debug, clap::Args)]
@@ -52,8 +54,9 @@ pub fn run(args: &Args) -> Result<Exit> {
 async fn from_daemon(args: &Args) -> Result<Exit> {
     let path = format!("/api/v1/flows?{}", args.asked.query(clock::now(), args.follow));
     let mut lines = Lines::new(args.daemon.get(&path).await?);
+    let mut screen = Screen::new(args.json);
     while let Some(line) = lines.next().await? {
-        terminal::line(&line)?;
+        screen.line(&line)?;
     }
     Ok(Exit::Answered)
 }

@@ -17,6 +17,7 @@ pub mod watch;
 
 pub mod run;
 
+pub mod privilege;
 pub mod source;
 
 pub mod delivery;

@@ -1,5 +1,7 @@
 //! The daemon's log, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::written::{Log, LogForm};
@@ -8,6 +10,7 @@ use crate::config::written::{Log, LogForm};
 pub fn start(log: &Log) {
     let filter = EnvFilter::builder().parse_lossy(&log.level);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match log.form {
         LogForm::Text => lines.with_target(false).try_init(),
         LogForm::Json => lines.json().try_init(),

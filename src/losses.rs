@@ -15,7 +15,13 @@ const LOST: &[&str] = &[
     "missed",
     "unreadable",
     "forgotten_count",
+    "without_room",
+    "too_late",
+    "aside",
 ];
+
+/// What is let go on purpose: what uplinks and copies saw is evidence and no rows.
+const NOT_LOST: &str = "reason=\"evidence_only\"";
 
 /// Every counter of something lost that is not zero.
 pub fn losses(registry: &Registry) -> Vec<Loss> {
@@ -32,7 +38,8 @@ fn loss(line: &str) -> Option<Loss> {
     let (what, count) = line.rsplit_once(' ')?;
     let (name, labels) = what.split_once('{').unwrap_or((what, ""));
     let name = name.strip_suffix("_total")?;
-    let is_lost = LOST.iter().any(|word| name.contains(word) || labels.contains(word));
+    let is_lost = !labels.contains(NOT_LOST)
+        && LOST.iter().any(|word| name.contains(word) || labels.contains(word));
     let count: f64 = count.parse().ok()?;
     (is_lost && count > 0.0).then(|| Loss { what: what.replacen("_total", "", 1), count })
 }
@@ -48,6 +55,7 @@ mod tests {
         let what = "whyflow_graph_dropped_packets{node=\"enrich\",reason=\"full\"}".to_owned();
         assert_eq!(line(told), Some((what, 3.0)));
         assert_eq!(line("whyflow_graph_dropped_packets_total 0"), None);
+        assert_eq!(line("whyflow_graph_dropped_packets_total{reason=\"evidence_only\"} 1"), None);
         assert_eq!(line("whyflow_graph_sent_packets_total 3"), None);
         assert_eq!(line("whyflow_dropped 3"), None);
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use api::Readiness;
 use exporters::Spool;
 use exporters::spool::Vocabulary;
 use pipelines::{Aggregate, Attribute, Connect, Enrich, Graph};
@@ -61,6 +60,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 async fn daemon(settings: Settings, for_: Option<Duration>) -> Result<Exit> {
     let ending = ending::listen(for_)?;
+    settings.check_privilege()?;
     let started = clock::now();
     let mut registry = Registry::with_prefix("whyflow");
     let tables = Tables::register(&settings, &mut registry);
@@ -70,8 +70,7 @@ async fn daemon(settings: Settings, for_: Option<Duration>) -> Result<Exit> {
 
     let spool = Spool::open(settings.spool_config(), words.clone())?;
     let fed = Fed::open(&settings, &mut registry).await?;
-    let (knowledge, cluster, policies) =
-        Knowledge::new(&settings, tables.cluster(), &mut registry);
+    let (knowledge, cluster, policies) = Knowledge::new(&settings, tables.cluster(), &mut registry);
     let known = knowledge.report();
     let source = source::open(&settings, &spool, &kernel_tables, knowledge, &mut registry)?;
 
@@ -84,9 +83,8 @@ async fn daemon(settings: Settings, for_: Option<Duration>) -> Result<Exit> {
     let windows = graph.stage(rows, Aggregate::new(settings.aggregate_config(names)));
     let (stored, live) = graph.fork(windows);
 
-    let delivery = Delivery::start(&settings, spool.clone(), &mut registry, stored)?;
+    let delivery = Delivery::start(&settings, &spool, &mut registry, stored)?;
     let registry = Arc::new(registry);
-    let readiness = Readiness::default();
     let vitals = Vitals {
         instance: settings.instance.clone(),
         node: settings.node.clone(),
@@ -96,10 +94,9 @@ async fn daemon(settings: Settings, for_: Option<Duration>) -> Result<Exit> {
         cluster: known,
         spool,
         recent: fed.recent(),
-        readiness: readiness.clone(),
         registry: registry.clone(),
     };
-    let serving = fed.serve(live, words, registry.clone(), readiness, vitals)?;
+    let serving = fed.serve(live, words, registry.clone(), vitals)?;
     ready(&settings);
     Ending { source: source.handle, graph, delivery, serving, registry }.after(ending).await
 }

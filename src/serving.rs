@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use api::{Api, Feed, Readiness, Recent};
+use api::{Api, Feed, Recent};
 use exporters::spool::Vocabulary;
 use pipelines::Live;
 use pipelines::edge::Receiver;
@@ -57,14 +57,13 @@ impl Fed {
         live: Receiver<Live>,
         vocabulary: Vocabulary,
         registry: Arc<Registry>,
-        readiness: Readiness,
         vitals: Vitals,
     ) -> Result<Serving> {
         let address = self.listener.local_addr().context("the API's address")?;
         tracing::info!(%address, "listening: /api/v1/flows, /api/v1/status, /metrics, /readyz");
         let Vocabulary { interfaces, names, cluster } = vocabulary;
         let words = (interfaces, names, cluster);
-        let api = Api::new(self.recent, words, readiness, registry, move || vitals.status());
+        let api = Api::new(self.recent, words, registry, Arc::new(vitals));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let server = tokio::spawn(api::serve(self.listener, api, stopped));
@@ -90,8 +89,9 @@ impl Serving {
     /// When the listener failed.
     pub async fn finish(self) -> Result<()> {
         self.feeding.await.context("feeding the API stopped in the middle")?;
-        // The server may have ended by itself.
-        drop(self.stop.send(()));
+        if self.stop.send(()).is_err() {
+            tracing::debug!("the API has ended already");
+        }
         self.server.await.context("the API stopped in the middle")?.context("the API's listener")
     }
 }

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use collector::{Control, Report};
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use schemas::{Batch, Observation, UnixNanos};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::written::Capture;
 use crate::config::{Settings, settings};
@@ -32,7 +34,13 @@ pub struct Handle {
     /// Held as long as the cluster is watched.
     watch: Arc<Mutex<Option<Watch>>>,
     last: Arc<AtomicU64>,
+    ended: CancellationToken,
 }
+
+const KERNEL: &str = "kernel";
+
+/// A kernel is drained every second: longer than this without a batch is a fault.
+const SILENT_MAX: Duration = Duration::from_secs(15);
 
 /// Opens the source of the settings. What is known of the cluster follows its manifests, or the
 /// recording.
@@ -50,7 +58,9 @@ pub fn open(
         settings::Source::Kernel(capture) => {
             kernel(settings, capture, spool, tables, knowledge, registry)
         }
-        settings::Source::Replay(replay) => anyhow::bail!("cannot replay {}", replay.folder.display()),
+        settings::Source::Replay(replay) => {
+            anyhow::bail!("cannot replay {}", replay.folder.display())
+        }
     }
 }
 
@@ -62,17 +72,17 @@ fn kernel(
     knowledge: Knowledge,
     registry: &mut Registry,
 ) -> Result<Running> {
-    let watch = settings.cluster.manifests.as_deref().map(|folder| {
-        watch::watch(folder, settings.reload_interval(), knowledge, |_| {})
-    });
+    let watch = settings
+        .cluster
+        .manifests
+        .as_deref()
+        .map(|folder| watch::watch(folder, settings.reload_interval(), knowledge, |_| {}));
     let metrics = collector::Metrics::register(registry);
     let stored = spool.last_ledger(&settings.node, &boot_id());
     let config = settings.collector_config(capture);
     let (source, control) = collector::open(config, tables, metrics, stored.as_ref())?;
-    let handle = Handle::new("kernel", Some(control), watch.transpose()?);
-    let last = Arc::clone(&handle.last);
-    let batches = source.inspect(move |batch| last.store(batch.to.0, Ordering::Relaxed));
-    Ok(Running { batches: batches.boxed(), handle })
+    let handle = Handle::new(KERNEL, Some(control), watch.transpose()?);
+    Ok(handle.running(source))
 }
 
 /// This boot of the kernel.
@@ -86,7 +96,23 @@ fn boot_id() -> String {
 impl Handle {
     fn new(kind: &'static str, control: Option<Control>, watch: Option<Watch>) -> Self {
         let (control, watch) = (Arc::new(Mutex::new(control)), Arc::new(Mutex::new(watch)));
-        Self { kind, control, watch, last: Arc::default() }
+        Self { kind, control, watch, last: Arc::default(), ended: CancellationToken::new() }
+    }
+
+    /// The source with its batches, noting how far they have come.
+    fn running(self, source: impl Stream<Item = Batch<Observation>> + Send + 'static) -> Running {
+        let last = Arc::clone(&self.last);
+        let ended = self.ended.clone().drop_guard();
+        let batches = source.inspect(move |batch| {
+            let _until_the_source_ends = &ended;
+            last.store(batch.to.0, Ordering::Relaxed);
+        });
+        Running { batches: batches.boxed(), handle: self }
+    }
+
+    /// Waits until there is nothing more to read.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// `kernel` or `replay`.
@@ -103,6 +129,19 @@ impl Handle {
     pub fn last_batch(&self) -> Option<UnixNanos> {
         let last = self.last.load(Ordering::Relaxed);
         (last > 0).then_some(UnixNanos(last))
+    }
+
+    /// Why nothing comes from it, when nothing does.
+    pub fn not_ready(&self, now: UnixNanos) -> Option<String> {
+        if self.ended.is_cancelled() {
+            return Some(format!("the {} has ended", self.kind));
+        }
+        let Some(last) = self.last_batch() else {
+            return Some(format!("no batch has come from the {} yet", self.kind));
+        };
+        let silent = now.since(last);
+        let is_late = self.kind == KERNEL && silent > SILENT_MAX;
+        is_late.then(|| format!("no batch has come from the kernel for {silent:.0?}"))
     }
 
     /// Asks for a last drain; the batches end after it.

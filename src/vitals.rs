@@ -1,9 +1,10 @@
 //! What a running daemon says of itself: the parts' own words, put together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::Recent;
 use api::status::{Exporter, Feature, Freshness, Hook, Source, Status};
-use api::{Readiness, Recent};
 use collector::Report;
 use exporters::Spool;
 use prometheus_client::registry::Registry;
@@ -31,17 +32,14 @@ pub struct Vitals {
     pub spool: Spool,
     /// What is kept in memory.
     pub recent: Recent,
-    /// Whether it does its work.
-    pub readiness: Readiness,
     /// What is counted.
     pub registry: Arc<Registry>,
 }
 
 // === impl Vitals ===
 
-impl Vitals {
-    /// The status now.
-    pub fn status(&self) -> Status {
+impl api::Vitals for Vitals {
+    fn status(&self) -> Status {
         let now = clock::now();
         let not_ready = self.not_ready();
         Status {
@@ -60,11 +58,14 @@ impl Vitals {
         }
     }
 
-    fn not_ready(&self) -> std::collections::BTreeMap<String, String> {
-        let reasons = self.readiness.reasons();
-        reasons.into_iter().map(|(part, why)| (part.to_owned(), why)).collect()
+    fn not_ready(&self) -> BTreeMap<String, String> {
+        let spool = self.spool.ready().err().map(|why| ("spool", why));
+        let source = self.source.not_ready(clock::now()).map(|why| ("source", why));
+        spool.into_iter().chain(source).map(|(part, why)| (part.to_owned(), why)).collect()
     }
+}
 
+impl Vitals {
     fn freshness(&self, now: UnixNanos) -> Freshness {
         let ago = |at: UnixNanos| now.since(at).as_secs_f64();
         let newest = self.recent.newest_window_end();

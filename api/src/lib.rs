@@ -17,7 +17,6 @@ mod query;
 mod answer;
 mod follow;
 
-mod readiness;
 pub mod status;
 
 mod serve;
@@ -25,6 +24,6 @@ mod serve;
 pub use feed::{Feed, feed};
 pub use metrics::Metrics;
 pub use query::{BadQuery, Query};
-pub use readiness::Readiness;
 pub use recent::{Limits, Recent};
 pub use serve::{Api, BindError, bind, serve};
+pub use status::{Status, Vitals};

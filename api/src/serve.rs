@@ -22,18 +22,16 @@ use crate::answer::{self, Dictionary, json_line};
 use crate::follow::Follower;
 use crate::metrics::{Answered, Metrics};
 use crate::query::{BadQuery, Query};
-use crate::readiness::Readiness;
 use crate::recent::Recent;
-use crate::status::Status;
+use crate::status::Vitals;
 
 /// What is served. Clones share it.
 #[derive(Clone)]
 pub struct Api {
     recent: Recent,
     words: Arc<Dictionary>,
-    readiness: Readiness,
     registry: Arc<Registry>,
-    status: Arc<dyn Fn() -> Status + Send + Sync>,
+    vitals: Arc<dyn Vitals>,
     requests: Arc<Semaphore>,
     metrics: Metrics,
 }
@@ -103,14 +101,13 @@ impl Api {
     pub fn new(
         recent: Recent,
         (interfaces, names, cluster): (Interfaces, Names, Option<Arc<str>>),
-        readiness: Readiness,
         registry: Arc<Registry>,
-        status: impl Fn() -> Status + Send + Sync + 'static,
+        vitals: Arc<dyn Vitals>,
     ) -> Self {
         let words = Arc::new(Dictionary { interfaces, names, cluster });
         let requests = Arc::new(Semaphore::new(recent.requests_max()));
         let metrics = recent.metrics.clone();
-        Self { recent, words, readiness, registry, status: Arc::new(status), requests, metrics }
+        Self { recent, words, registry, vitals, requests, metrics }
     }
 
     fn router(self) -> Router {
@@ -178,7 +175,7 @@ async fn flows(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn status(State(api): State<Api>) -> Response {
-    let response = json(StatusCode::OK, &(api.status)());
+    let response = json(StatusCode::OK, &api.vitals.status());
     api.answered("/api/v1/status", response)
 }
 
@@ -203,7 +200,7 @@ async fn livez(State(api): State<Api>) -> Response {
 }
 
 async fn readyz(State(api): State<Api>) -> Response {
-    let reasons = api.readiness.reasons();
+    let reasons = api.vitals.not_ready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "not_ready": reasons });
     api.answered("/readyz", json(status, &body))

@@ -5,6 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Says how a daemon is, when it is asked.
+pub trait Vitals: Send + Sync + 'static {
+    /// Everything.
+    fn status(&self) -> Status;
+
+    /// Why it does not do its work, by part; nothing when it does.
+    fn not_ready(&self) -> BTreeMap<String, String>;
+}
+
 /// A daemon's state. What is empty is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

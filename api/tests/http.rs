@@ -1,10 +1,11 @@
 //! The API over a real socket, fed by hand.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{Api, Feed, Limits, Metrics, Readiness, Recent};
+use api::{Api, Feed, Limits, Metrics, Recent, Status, Vitals};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
@@ -24,25 +25,38 @@ use tokio::net::TcpStream;
 struct Served {
     feed: Feed,
     recent: Recent,
-    readiness: Readiness,
+    said: Arc<Said>,
     address: std::net::SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Why it is not ready.
+#[derive(Default)]
+struct Said(Mutex<BTreeMap<String, String>>);
+
+impl Vitals for Said {
+    fn status(&self) -> Status {
+        Status { instance: "main".to_owned(), ..Status::default() }
+    }
+
+    fn not_ready(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 async fn served(limits: Limits) -> Served {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (feed, recent) = api::feed(limits, metrics);
-    let readiness = Readiness::default();
+    let said = Arc::new(Said::default());
     let words = (Interfaces::default(), Names::default(), Some("test".into()));
-    let status = || api::status::Status { instance: "main".to_owned(), ..Default::default() };
-    let api = Api::new(recent.clone(), words, readiness.clone(), Arc::new(registry), status);
+    let api = Api::new(recent.clone(), words, Arc::new(registry), said.clone());
     let listener = api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(listener, api, async { drop(stopped.await) }));
-    Served { feed, recent, readiness, address, stop, server }
+    Served { feed, recent, said, address, stop, server }
 }
 
 async fn get(served: &Served, path: &str) -> Response<Incoming> {
@@ -287,12 +301,13 @@ async fn readiness_says_why_not() {
     let served = served(Limits::default()).await;
     assert_eq!(get(&served, "/livez").await.status(), 200);
     assert_eq!(get(&served, "/readyz").await.status(), 200);
-    served.readiness.not_ready("spool", "the disk is full");
+    let full = ("spool".to_owned(), "the disk is full".to_owned());
+    served.said.0.lock().unwrap().extend([full]);
     let response = get(&served, "/readyz").await;
     assert_eq!(response.status(), 503);
     let body: Value = serde_json::from_str(&text(response).await).unwrap();
     assert_eq!(body["not_ready"]["spool"], "the disk is full");
-    served.readiness.ready("spool");
+    served.said.0.lock().unwrap().clear();
     assert_eq!(get(&served, "/readyz").await.status(), 200);
 }
 

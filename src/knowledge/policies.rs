@@ -45,7 +45,7 @@ impl Policies {
     /// Whether the object changes the set. Where it cannot be read its last good state stays; a new
     /// one goes in as it is, and makes what it could touch `incomplete`.
     fn put(&mut self, object: &Object) -> bool {
-        if !is_spoken_of(object) {
+        if !policy::reads(&object.api_version, &object.kind) {
             return false;
         }
         let document = Document { source: object.source.to_string(), body: object.body.clone() };
@@ -72,22 +72,16 @@ impl Policies {
         }
         self.report.set(revision, count(&documents), errors(&problems));
         self.writer.publish(set, at);
+        let since =
+            if at == UnixNanos::default() { "the start".to_owned() } else { at.to_string() };
         let revision = format!("{revision:016x}");
-        tracing::info!(policies = count(&documents), revision, since = %at, "policies in force");
+        tracing::info!(policies = count(&documents), revision, since, "policies in force");
     }
 }
 
 fn errors(problems: &[Problem]) -> Vec<String> {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     errors.map(ToString::to_string).collect()
-}
-
-/// Whether it is a policy or something that policies speak of.
-fn is_spoken_of(object: &Object) -> bool {
-    let key = object.key();
-    let is_known = cluster::Kind::of(&key.group, &key.kind);
-    is_known.is_none_or(|kind| matches!(kind, cluster::Kind::Node | cluster::Kind::EndpointSlice))
-        && !key.group.is_empty()
 }
 
 /// Policies proper, without the nodes and slices that they may speak of.

@@ -15,6 +15,7 @@ use schemas::observation::Names;
 
 use super::Source;
 use crate::config::written::{self, Assume, Dialect, Exporter, StdoutForm, WhenFull};
+use crate::privilege;
 
 // === impl Settings ===
 
@@ -169,6 +170,17 @@ impl Settings {
             window: self.window(),
             keep_pins: capture.keep_pins,
             ..collector::Config::default()
+        }
+    }
+
+    /// Refuses where this process may not do what is asked.
+    ///
+    /// # Errors
+    /// What it lacks, and what to do.
+    pub fn check_privilege(&self) -> anyhow::Result<()> {
+        match &self.source {
+            Source::Kernel(capture) => privilege::check_capture(!capture.netns.is_empty()),
+            Source::Replay(_) => Ok(()),
         }
     }
 
