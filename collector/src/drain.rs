@@ -80,9 +80,10 @@ impl Bell {
         self.changed.notify_all();
     }
 
-    fn wait(&self, at_most: Duration) -> bool {
+    /// Whether it has rung before this time has passed.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let mut rung = self.rung.lock();
-        if !*rung {
+        if !*rung && !at_most.is_zero() {
             self.changed.wait_for(&mut rung, at_most);
         }
         *rung

@@ -37,10 +37,15 @@ mod unload;
 
 mod source;
 
+mod columns;
+pub mod record;
+pub mod replay;
+
 pub use config::{Attach, Config, Namespace};
 pub use error::{OpenError, RecordingError};
 pub use metrics::Metrics;
 pub use probe::features;
+pub use record::Recorder;
 pub use report::{Features, Report};
 pub use source::{Control, Source, Tables, open, unload};
 

@@ -11,12 +11,17 @@ use crate::report::Features;
 
 /// What a collector would find with this BPF file system.
 pub fn features(bpffs: &Path) -> Features {
+    with_types(bpffs, &KernelTypes::of_kernel())
+}
+
+/// The same, where the kernel's types are read already.
+pub(crate) fn with_types(bpffs: &Path, types: &KernelTypes) -> Features {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Features {
         kernel: release.trim().into(),
         tcx: has_tcx(),
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-        drop_reasons: KernelTypes::of_kernel().has_reasons(),
+        drop_reasons: types.has_reasons(),
         symbols: has_symbols(),
         bpffs: statfs(bpffs).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC),
     }

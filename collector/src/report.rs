@@ -37,6 +37,8 @@ pub struct Report {
 pub struct InterfaceReport {
     /// Which.
     pub interface: Interface,
+    /// Whether both hooks are in place.
+    pub is_attached: bool,
     /// By direction: ingress, then egress.
     pub hooks: Vec<HookReport>,
 }

@@ -33,8 +33,8 @@ use crate::ledger::{Book, lost};
 use crate::metrics::{Metrics, ReasonLabel};
 use crate::netns::Netns;
 use crate::openings::Openings;
-use crate::probe::features;
-use crate::report::{Carried, HookReport, InterfaceReport, MirrorReport, Report};
+use crate::probe::with_types;
+use crate::report::{Carried, Features, HookReport, InterfaceReport, MirrorReport, Report};
 use crate::watch::{Shared, Watcher};
 
 /// How often a watcher looks whether its namespace has come back.
@@ -62,6 +62,7 @@ pub struct Control {
     thread: Option<JoinHandle<()>>,
     lane: Arc<Lane>,
     lost: Vec<LedgerEntry>,
+    features: Features,
 }
 
 /// Opens the kernel: loads or takes over the programs, attaches them, and starts to drain.
@@ -98,6 +99,7 @@ pub fn open(
     let lost = count_lost(&shared, &book, stored);
     let watchers = start_watchers(&shared)?;
     let lane = lane(&shared);
+    let features = with_types(&shared.config.bpffs, &types);
     let (sender, receiver) = channel(shared.config.batches_max);
     let bell = Arc::new(Bell::default());
     let drain = Drain {
@@ -116,8 +118,8 @@ pub fn open(
         overflowed: overflows(&shared.store).into_iter().collect(),
     };
     let thread = start("collector-drain", move || drain.run())?;
-    let control = Control { shared, bell, thread: Some(thread), lane, lost };
-    Ok((Source { receiver }, control))
+    let control = Control { shared, bell, thread: Some(thread), lane, lost, features };
+    Ok((Source::new(receiver), control))
 }
 
 /// Removes what an instance has pinned: its programs stop counting. False when there is nothing.
@@ -131,6 +133,10 @@ pub fn unload(config: &Config) -> Result<bool, OpenError> {
 // === impl Source ===
 
 impl Source {
+    pub(crate) fn new(receiver: Receiver<Batch<Observation>>) -> Self {
+        Self { receiver }
+    }
+
     /// The next batch; `None` when the collector has stopped and all is read.
     pub async fn next(&mut self) -> Option<Batch<Observation>> {
         self.receiver.recv().await
@@ -189,12 +195,16 @@ impl Control {
             };
             let hooks =
                 vec![hook(0, schemas::Direction::Ingress), hook(1, schemas::Direction::Egress)];
-            InterfaceReport { interface: (*it.interface).clone(), hooks }
+            InterfaceReport {
+                interface: (*it.interface).clone(),
+                is_attached: it.known.attached != 0 && it.gone.is_none(),
+                hooks,
+            }
         });
         let mut interfaces: Vec<InterfaceReport> = interfaces.collect();
         interfaces.sort_by_key(|it| it.interface.id);
         Report {
-            features: features(&self.shared.config.bpffs),
+            features: self.features.clone(),
             hook: self.shared.hook.name().into(),
             instance: self.shared.config.instance.clone(),
             incarnation: control.incarnation,

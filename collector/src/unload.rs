@@ -8,7 +8,7 @@ use schemas::InterfaceId;
 
 use crate::config::Namespace;
 use crate::error::OpenError;
-use crate::kernel::abi::{HOOK_CLSACT, InterfaceKey, KnownInterface, KnownNetns};
+use crate::kernel::abi::{HOOK_TCX, InterfaceKey, KnownInterface, KnownNetns};
 use crate::kernel::bpf;
 use crate::kernel::pins::Pins;
 use crate::netns::Netns;
@@ -56,12 +56,12 @@ fn namespaces(pins: &Pins) -> Vec<(Netns, u32)> {
     all.iter().map(|(_, known)| netns(known)).collect()
 }
 
-/// A namespace's interfaces that have filters.
+/// A namespace's interfaces that have filters, or may have.
 fn filtered(pins: &Pins, number: u32) -> Vec<(InterfaceKey, KnownInterface)> {
     let Ok(map) = bpf::pinned(&pins.map("interfaces")) else { return Vec::new() };
     let all: Vec<(InterfaceKey, KnownInterface)> = bpf::read_all(map.as_fd()).unwrap_or_default();
     let is_filtered = |(key, known): &(InterfaceKey, KnownInterface)| {
-        key.netns == number && known.attached == HOOK_CLSACT
+        key.netns == number && known.attached != HOOK_TCX
     };
     all.into_iter().filter(is_filtered).collect()
 }

@@ -267,7 +267,6 @@ impl Watcher {
         }
         let known = KnownInterface {
             id: known.map_or_else(|| self.shared.attachments.next_id().0, |known| known.id),
-            attached: self.shared.hook.number(),
             kind: kind_number(kind),
             name: bytes_of(&link.name),
             ..KnownInterface::default()
@@ -308,6 +307,7 @@ impl Watcher {
             known.during[index] = between(&known.before[index], &side(&after, direction));
             at = after;
         }
+        known.attached = hook.number();
         Ok(known)
     }
 

@@ -210,6 +210,9 @@ impl TcpFlags {
     pub const SYN_ONLY: Self = Self(0x100);
     /// At least one packet had SYN with ACK: its sender accepts the connection.
     pub const SYN_ACK: Self = Self(0x200);
+    /// Of any protocol with ports: at least one packet did not show them (a later fragment whose
+    /// first was not seen, or a packet cut off), and the tuple has zeroes.
+    pub const PORTS_UNKNOWN: Self = Self(0x400);
 
     /// Whether all of `other`'s bits are set.
     #[must_use]

@@ -71,6 +71,21 @@ impl Seen {
         self.read_until(running, |seen| seen.drains >= until);
     }
 
+    /// Reads until what was seen of these interfaces equals their own counters.
+    pub(crate) fn read_until_exact(&mut self, running: &mut Running, wanted: &[(&str, &str)]) {
+        for _ in 0..100 {
+            self.read_drains(running, 1);
+            if wanted.iter().all(|(node, name)| equals_counters(self, running, node, name)) {
+                return;
+            }
+        }
+        for (node, name) in wanted {
+            let (seen, own) = (self.by_interface(), counters(node, name));
+            println!("{node}/{name}: its counters {own:?}, seen {seen:?}");
+        }
+        panic!("what was seen does not come to equal the interfaces' counters");
+    }
+
     /// Stops the collector and reads what is left.
     pub(crate) fn finish(&mut self, running: Running) {
         let Running { mut source, control, .. } = running;

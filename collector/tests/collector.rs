@@ -2,11 +2,11 @@
 //! interfaces' own counters. Needs root and BPF; without them every test says so and, with
 //! `CI=true`, fails.
 
-#[path = "kernel/world.rs"]
+#[path = "collector/world.rs"]
 mod world;
 
-#[path = "kernel/seen.rs"]
+#[path = "collector/seen.rs"]
 mod seen;
 
-#[path = "kernel/counting.rs"]
+#[path = "collector/counting.rs"]
 mod counting;

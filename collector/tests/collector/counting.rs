@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use schemas::{Direction, Protocol, Tuple};
 
-use crate::seen::{Carried, Seen, addr, equals_counters};
+use crate::seen::{Carried, Seen, addr};
 use crate::world::{World, can_run, inside};
 
 #[test]
@@ -18,9 +18,7 @@ fn one_packet_is_one_row_at_each_hook() {
     let mut running = world.open(config, None);
     let pod = world.pod(&node, 1);
     let mut seen = Seen::default();
-    crate::world::until("the pod is watched", || {
-        !running.tables.interfaces.all().is_empty() && running.control.report().interfaces.len() == 1
-    });
+    running.until_attached(&[(&node, "pod-1")]);
     let port = inside(&pod, || {
         let socket = UdpSocket::bind("10.77.1.2:0").unwrap();
         socket.send_to(b"hello", "10.77.1.1:9").unwrap();
@@ -36,16 +34,6 @@ fn one_packet_is_one_row_at_each_hook() {
     seen.read_until(&mut running, |seen| {
         seen.sum_of(&tuple, Direction::Ingress) == Carried { packets: 1, bytes: 14 + 20 + 8 + 5 }
     });
-    seen.read_until(&mut running, |_| true);
-    let mut equal = false;
-    for _ in 0..50 {
-        seen.read_drains(&mut running, 1);
-        equal = equals_counters(&seen, &running, &node, "pod-1");
-        if equal {
-            break;
-        }
-    }
-    println!("{:#?}", running.control.report());
-    assert!(equal, "{:#?}", seen.rows);
+    seen.read_until_exact(&mut running, &[(&node, "pod-1")]);
     seen.finish(running);
 }

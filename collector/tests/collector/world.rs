@@ -162,6 +162,21 @@ impl World {
     }
 }
 
+impl Running {
+    /// Waits until these interfaces' hooks are in place.
+    pub(crate) fn until_attached(&self, wanted: &[(&str, &str)]) {
+        until("the interfaces' hooks", || {
+            let report = self.control.report();
+            wanted.iter().all(|(node, name)| {
+                let is_it = |it: &&collector::report::InterfaceReport| {
+                    &*it.interface.netns == *node && &*it.interface.name == *name
+                };
+                report.interfaces.iter().find(is_it).is_some_and(|it| it.is_attached)
+            })
+        });
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         for instance in self.instances.drain(..) {
