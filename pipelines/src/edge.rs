@@ -114,6 +114,12 @@ impl<L: Load> Sender<L> {
         self.0.put(&mut queue, load, rows, bytes)
     }
 
+    /// Whether there is room for this much more. Only the one sender of an edge can rely on it.
+    pub(crate) fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        let queue = self.0.queue.lock();
+        queue.loads.is_empty() || !self.0.is_over(&queue, rows, bytes)
+    }
+
     /// Puts a load on the edge; blocks this thread until there is room.
     ///
     /// # Errors
@@ -224,9 +230,7 @@ impl<L> Shared<L> {
         if !queue.is_read {
             return Err(Refused::Closed(load));
         }
-        let is_over =
-            queue.rows + rows > self.limits.rows || queue.bytes + bytes > self.limits.bytes;
-        if is_over && !queue.loads.is_empty() {
+        if self.is_over(queue, rows, bytes) && !queue.loads.is_empty() {
             self.meter.full.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Full(load));
         }
@@ -236,6 +240,10 @@ impl<L> Shared<L> {
         self.measure(queue);
         self.wake_reader();
         Ok(())
+    }
+
+    fn is_over(&self, queue: &Queue<L>, rows: usize, bytes: usize) -> bool {
+        queue.rows + rows > self.limits.rows || queue.bytes + bytes > self.limits.bytes
     }
 
     fn take(&self, queue: &mut Queue<L>) -> Option<L> {

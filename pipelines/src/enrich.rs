@@ -20,7 +20,7 @@ use schemas::{Batch, Connection, Lane, UnixNanos};
 use crate::connect::place;
 use crate::stage::Head;
 use crate::{Amount, Outbox, Row, Stage};
-use remembered::{Memory, Remembered};
+use remembered::{Memory, NOT_SETTLED, Remembered};
 use resolve::{Found, Recheck, Resolver};
 use waiting::{Held, Waiting};
 
@@ -145,6 +145,7 @@ impl Enrich {
                         known.version = version;
                         return Found::Known(known.ends.clone());
                     }
+                    Recheck::SameYet => return Found::Known(known.ends.clone()),
                     Recheck::Amended => self.totals.amended += 1,
                     Recheck::HandedOver => {
                         self.totals.handed_over += 1;
@@ -159,6 +160,8 @@ impl Enrich {
         let found = self.resolver.resolve(row, view);
         if let Found::Known(ends) = &found {
             let ends = ends.clone();
+            let is_settled = resolve::recheck(&ends, row, view) == Recheck::Same;
+            let version = if is_settled { version } else { NOT_SETTLED };
             let memory = Memory { id: row.id, asked, version, reopened_at, ends };
             self.remembered.insert(place, memory);
         }

@@ -27,6 +27,9 @@ pub mod aggregate;
 mod digest;
 mod memo;
 
+#[cfg(test)]
+mod testing;
+
 pub use account::{Account, Amount};
 pub use aggregate::{Aggregate, AggregateConfig};
 pub use attribute::{Attribute, AttributeConfig, Attributed, Judged, Side};

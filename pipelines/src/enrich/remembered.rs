@@ -14,6 +14,9 @@ pub(super) struct Remembered {
     limit: usize,
 }
 
+/// The version of what is to be looked up again whatever the cluster's version.
+pub(super) const NOT_SETTLED: u64 = u64::MAX;
+
 /// What is remembered of one connection.
 pub(super) struct Memory {
     pub(super) id: ConnectionId,

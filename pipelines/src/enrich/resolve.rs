@@ -29,8 +29,10 @@ pub(super) enum Found {
 /// Ends looked at again after the cluster has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recheck {
-    /// They stand.
+    /// They stand, as long as the cluster does not change.
     Same,
+    /// They stand at this row's time, and not at a later one that the cluster knows of already.
+    SameYet,
     /// Somebody else had an address when the connection was opened, as is known now.
     Amended,
     /// An address has gone to somebody else since.
@@ -39,6 +41,7 @@ pub(super) enum Recheck {
 
 /// Whether these are still the ends of this row's connection.
 pub(super) fn recheck(ends: &Ends, row: &Connection, view: &View) -> Recheck {
+    let mut found = Recheck::Same;
     let destination = reached(row).dst;
     // A service whose backend is not known stands for itself.
     let is_reached = ends.backends.is_none();
@@ -54,8 +57,11 @@ pub(super) fn recheck(ends: &Ends, row: &Connection, view: &View) -> Recheck {
         if is_other(row.first) {
             return Recheck::HandedOver;
         }
+        if is_other(UnixNanos::MAX) {
+            found = Recheck::SameYet;
+        }
     }
-    Recheck::Same
+    found
 }
 
 /// One endpoint may have other labels now; it is another one when it has another name.

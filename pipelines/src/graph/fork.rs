@@ -85,12 +85,15 @@ impl Fork {
     }
 
     fn show(&mut self, update: &Update) {
-        if self.missed.updates > 0 {
-            let Missed { updates, rows } = self.missed;
-            match self.never_waits.try_send(Live::Gap { updates, rows }) {
-                Ok(()) => self.missed = Missed::default(),
-                Err(Refused::Full(_)) => return self.miss(update),
-                Err(Refused::Closed(_)) => return,
+        let Missed { updates, rows } = self.missed;
+        if updates > 0 {
+            let gap = Live::Gap { updates, rows };
+            let bytes = Load::bytes(update) + Load::bytes(&gap);
+            if !self.never_waits.has_room(Load::rows(update), bytes) {
+                return self.miss(update);
+            }
+            if self.never_waits.try_send(gap).is_ok() {
+                self.missed = Missed::default();
             }
         }
         if let Err(Refused::Full(_)) = self.never_waits.try_send(Live::Update(update.clone())) {
