@@ -1,4 +1,8 @@
 //! What only a lab can prove: the kernel beside the evaluator, and the whole daemon beside the
 //! interfaces' own counters. Needs root and BPF.
 
+mod daemon;
+
+mod exactness;
+mod lies;
 mod random_policies;

@@ -36,7 +36,12 @@ fn the_kernel_does_what_the_evaluator_says_under_a_hundred_random_policy_sets() 
     }
     println!("seeds {first}..{}: {allowed} probes passed, {denied} did not", first + SETS);
     assert!(allowed > 1_000 && denied > 1_000, "{allowed} passed, {denied} did not: no judge");
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
 }
 
 fn up() -> Lab {
