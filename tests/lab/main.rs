@@ -3,6 +3,7 @@
 
 mod daemon;
 
+mod conversations;
 mod exactness;
 mod lies;
 mod random_policies;
