@@ -28,6 +28,8 @@ mod digest;
 mod memo;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod testing;
 
 pub use account::{Account, Amount};

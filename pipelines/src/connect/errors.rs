@@ -12,23 +12,30 @@ use crate::Outbox;
 /// The most of unanswered conversations that are remembered.
 const UNANSWERED_MAX: usize = 65_536;
 
-/// Conversations without an answer, the latest by asking and asked address. An observation does
-/// not tell which packet an error is about; the latest unanswered one is.
+/// Conversations without an answer by asking and asked address, the likeliest of each. An
+/// observation does not tell which packet an error is about.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered(FxHashMap<(Addr, Addr), u32>);
+pub(super) struct Unanswered(FxHashMap<(Addr, Addr), (Likelihood, u32)>);
+
+/// How likely an error is about a conversation: the drain that it is of, whether packets of it were
+/// dropped, when it was first seen in that drain, and to have an order, its ports.
+type Likelihood = (UnixNanos, bool, UnixNanos, [u16; 2]);
 
 // === impl Unanswered ===
 
 impl Unanswered {
-    fn insert(&mut self, asking: Addr, asked: Addr, slot: u32) {
+    fn insert(&mut self, asking: Addr, asked: Addr, likely: Likelihood, slot: u32) {
         if self.0.len() >= UNANSWERED_MAX {
             self.0.clear();
         }
-        self.0.insert((asking, asked), slot);
+        let known = self.0.entry((asking, asked)).or_insert((likely, slot));
+        if likely > known.0 {
+            *known = (likely, slot);
+        }
     }
 
     fn get(&self, asking: Addr, asked: Addr) -> Option<u32> {
-        self.0.get(&(asking, asked)).copied()
+        self.0.get(&(asking, asked)).map(|(_, slot)| *slot)
     }
 }
 
@@ -67,9 +74,12 @@ impl Connect {
             return;
         }
         let (own, far) = (slot.asked_pair().ends[asking].addr, 1 - asking);
-        self.unanswered.insert(own, slot.pair.ends[far].addr, tally.slot);
+        let from = self.drain.head().map_or(UnixNanos(0), |head| head.from);
+        let ports = [slot.pair.ends[asking].port, slot.pair.ends[far].port];
+        let likely = (from, !tally.drops.is_empty(), tally.first, ports);
+        self.unanswered.insert(own, slot.pair.ends[far].addr, likely, tally.slot);
         if let Some(asked) = &slot.asked {
-            self.unanswered.insert(own, asked[far].addr, tally.slot);
+            self.unanswered.insert(own, asked[far].addr, likely, tally.slot);
         }
     }
 

@@ -126,6 +126,11 @@ impl Connect {
         {
             let ends = [asking, End { addr, port }];
             let Some((index, sender)) = self.table.find(&Pair { ends, ..*pair }) else { continue };
+            let slot = self.table.slot(index);
+            if slot.sides[sender].is_seen || slot.asked.is_some() {
+                // The asking end is known to have called the backend itself.
+                continue;
+            }
             let mut asked = pair.ends;
             if sender == 1 {
                 asked.reverse();

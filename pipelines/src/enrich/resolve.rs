@@ -1,6 +1,7 @@
 //! Asks the cluster who the ends of a connection are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::{Resolved, View};
 use schemas::{
@@ -12,6 +13,9 @@ use crate::memo::Memo;
 
 /// The most backends of a service that are asked for when it is not known which one was reached.
 const BACKENDS_MAX: usize = 32;
+
+/// How far ahead of the rows the cluster's changes are looked for.
+const AHEAD: Duration = Duration::from_mins(10);
 
 /// Finds ends, and shares those that are alike.
 pub(super) struct Resolver {
@@ -57,7 +61,8 @@ pub(super) fn recheck(ends: &Ends, row: &Connection, view: &View) -> Recheck {
         if is_other(row.first) {
             return Recheck::HandedOver;
         }
-        if is_other(UnixNanos::MAX) {
+        let is_outside = endpoint.kind == EndpointKind::Network;
+        if !is_outside && is_other(row.first.after(AHEAD)) {
             found = Recheck::SameYet;
         }
     }
