@@ -33,6 +33,8 @@ mod timeline;
 mod near;
 mod why;
 
+mod lint;
+
 mod explanation;
 pub mod hits;
 mod reach;
@@ -40,6 +42,7 @@ mod reach;
 pub use compiled::{Compiled, CompiledStats};
 pub use document::{Document, Problem, Severity};
 pub use explanation::{DecidedBy, Explanation, Side};
+pub use lint::{Finding, FindingKind, lint};
 pub use memo::MemoStats;
 pub use question::{Judgement, Party, Question};
 pub use reach::{Reach, reach, reach_from};

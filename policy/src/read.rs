@@ -20,6 +20,7 @@ use crate::model::{Check, Hosts, Policy, Stage, Standing, Subject, Tier, tiers};
 use crate::names::{is_dns_label, is_dns_subdomain};
 use crate::settings::Dialect;
 use facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile, Slice};
+pub(crate) use fields::REFUSED;
 use fields::{Faults, Object};
 
 /// A document read.
@@ -111,6 +112,10 @@ pub(crate) fn read(document: &Document) -> Read {
         }
         Some(Kind::Unread) => unread(&name, &source),
         Some(kind) => fact(kind, &name, labels, object, &document.body, &mut faults),
+    };
+    let reading = match reading {
+        Reading::Host(host) => Reading::Host(HostEndpoint { source: source.clone(), ..host }),
+        other => other,
     };
     let object = name.to_string();
     let problem = |fault: fields::Fault| Problem {

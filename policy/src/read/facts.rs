@@ -26,6 +26,8 @@ pub(crate) struct NetworkSet {
 #[derive(Clone, Debug)]
 pub(crate) struct HostEndpoint {
     pub(crate) name: Arc<str>,
+    /// Where it was written.
+    pub(crate) source: Arc<str>,
     pub(crate) node: Arc<str>,
     /// `*` for all interfaces; empty when the addresses say which.
     pub(crate) interface: Arc<str>,
@@ -166,6 +168,7 @@ pub(crate) fn host_endpoint(
     }
     HostEndpoint {
         name: name.clone(),
+        source: "".into(),
         node: node.unwrap_or_default().into(),
         interface: interface.into(),
         addresses,
