@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use schemas::{Action, PolicyKind};
+use rustc_hash::{FxHashMap, FxHashSet};
+use schemas::{Action, PolicyKind, PolicyRef};
 
 use crate::document::{Problem, Severity};
 use crate::facts::Facts;
@@ -239,19 +239,33 @@ fn place(policies: Vec<Policy>, tiers: &[Tier]) -> Vec<Placed> {
 
 /// A staged policy takes the place of the enforced one of its name, unless it stands beside it.
 fn stage(policies: &mut [Placed], adds: bool) {
-    let mut replaced = Vec::new();
-    for staged in policies.iter().filter(|placed| placed.policy.stage != Stage::Enforced) {
-        if adds {
-            continue;
-        }
-        let Some(kind) = twin_kind(staged.policy.name.kind) else { continue };
-        replaced.push((kind, staged.policy.name.namespace.clone(), bare_name(&staged.policy)));
+    if adds {
+        return;
     }
+    let staged = policies.iter().filter(|placed| placed.policy.stage != Stage::Enforced);
+    let replaced: FxHashSet<Twin> = staged
+        .filter_map(|placed| Some((twin_kind(placed.policy.name.kind)?, &placed.policy.name)))
+        .flat_map(|(kind, name)| twins(kind, name))
+        .collect();
     for placed in policies.iter_mut().filter(|placed| placed.enforced) {
         let name = &placed.policy.name;
-        let key = (name.kind, name.namespace.clone(), bare_name(&placed.policy));
-        placed.pending &= !replaced.contains(&key);
+        placed.pending &= !twins(name.kind, name).any(|twin| replaced.contains(&twin));
     }
+}
+
+/// A policy's kind and namespace, and either its name or its tier and what follows that in the
+/// name.
+type Twin = (PolicyKind, Arc<str>, Option<Arc<str>>, Arc<str>);
+
+/// The names by which a staged policy and an enforced one know each other: a Calico policy's may
+/// or may not begin with its tier's.
+fn twins(kind: PolicyKind, name: &PolicyRef) -> impl Iterator<Item = Twin> {
+    let whole = (kind, name.namespace.clone(), None, name.name.clone());
+    let rest = name.name.strip_prefix(&*name.tier).and_then(|rest| rest.strip_prefix('.'));
+    let rest = rest.map_or_else(|| name.name.clone(), Arc::from);
+    let is_calico = kind != PolicyKind::NetworkPolicy;
+    let of_tier = (kind, name.namespace.clone(), Some(name.tier.clone()), rest);
+    std::iter::once(whole).chain(is_calico.then_some(of_tier))
 }
 
 fn twin_kind(kind: PolicyKind) -> Option<PolicyKind> {
@@ -261,13 +275,6 @@ fn twin_kind(kind: PolicyKind) -> Option<PolicyKind> {
         PolicyKind::StagedKubernetesNetworkPolicy => Some(PolicyKind::NetworkPolicy),
         _ => None,
     }
-}
-
-/// A Calico policy's name, which may or may not begin with its tier's.
-fn bare_name(policy: &Policy) -> Arc<str> {
-    let name = &policy.name.name;
-    let rest = name.strip_prefix(&*policy.name.tier).and_then(|rest| rest.strip_prefix('.'));
-    rest.map_or_else(|| name.clone(), Arc::from)
 }
 
 /// Looks up the addresses that a rule's selectors and services take.

@@ -241,6 +241,15 @@ pub(crate) mod tiers {
     pub(crate) const ANY: &str = "";
 }
 
+// === impl Hosts ===
+
+impl Hosts {
+    /// Whether it is asked before the tiers of a host endpoint, and of nothing else.
+    pub(crate) const fn is_before_tiers(self) -> bool {
+        self.pre_dnat || self.do_not_track
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {

@@ -126,7 +126,7 @@ impl Selection {
         for number in self.candidates(end) {
             let policy = &set.policies[number as usize].policy;
             let truth = sight.subject(&policy.subject, end);
-            if truth == Truth::No {
+            if truth == Truth::No || (end.role == Role::Pod && policy.hosts.is_before_tiers()) {
                 continue;
             }
             let pick = Pick { policy: number, truth };
