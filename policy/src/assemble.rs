@@ -93,6 +93,9 @@ impl Parts {
                 let service = (slice.namespace, slice.service);
                 self.facts.services.entry(service).or_default().extend(slice.backends);
             }
+            Reading::Namespace(name, labels) => {
+                self.facts.namespaces.insert(name, labels);
+            }
             Reading::Failsafe(failsafe) => self.facts.failsafe = Some(failsafe),
             Reading::Other => {}
         }
@@ -108,7 +111,9 @@ fn without_duplicates(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<
     let mut kept: Vec<Read> = Vec::with_capacity(reads.len());
     for mut read in reads {
         let earlier = kept.last_mut().filter(|earlier| earlier.name == read.name);
-        let Some(earlier) = earlier.filter(|_| !matches!(read.reading, Reading::Other)) else {
+        // Who an endpoint is says the index of the cluster, of its namespace too.
+        let is_fact = matches!(read.reading, Reading::Other | Reading::Namespace(..));
+        let Some(earlier) = earlier.filter(|_| !is_fact) else {
             problems.append(&mut read.problems);
             kept.push(read);
             continue;
@@ -302,7 +307,7 @@ fn resolve(policy: &mut Policy, facts: &Facts) {
 fn nets_of(choice: &Choice, facts: &Facts) -> Nets {
     let selector = &choice.selector;
     let sets =
-        facts.sets.iter().filter(|set| selector.matches(&|key: &str| Facts::set_label(set, key)));
+        facts.sets.iter().filter(|set| selector.matches(&|key: &str| facts.set_label(set, key)));
     let hosts =
         facts.hosts.iter().filter(|host| selector.matches(&|key: &str| host.labels.get(key)));
     let of_sets = sets.flat_map(|set| set.nets.written());

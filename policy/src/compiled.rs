@@ -305,7 +305,7 @@ impl fmt::Debug for Compiled {
 fn revision(reads: &[Read], settings: Settings) -> u64 {
     let is_in_force = |read: &&Read| match &read.reading {
         Reading::Policy(policy) => policy.stage == crate::model::Stage::Enforced,
-        Reading::Other => false,
+        Reading::Other | Reading::Namespace(..) => false,
         _ => true,
     };
     let is_staged = |read: &&Read| read.name.kind.starts_with("Staged");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use schemas::{Endpoint, Protocol};
+use schemas::{Endpoint, Labels, Protocol};
 
 use crate::nets::Nets;
+use crate::read::calico::keys;
 use crate::read::facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile};
 
 /// Everything that documents say beside policies.
@@ -14,6 +15,8 @@ pub(crate) struct Facts {
     pub(crate) sets: Vec<NetworkSet>,
     pub(crate) hosts: Vec<HostEndpoint>,
     pub(crate) nodes: FxHashMap<Arc<str>, Node>,
+    /// Labels of namespaces.
+    pub(crate) namespaces: FxHashMap<Arc<str>, Labels>,
     pub(crate) profiles: FxHashMap<Arc<str>, Profile>,
     pub(crate) services: FxHashMap<ServiceName, Vec<(Nets, Protocol, u16)>>,
     /// Ports that are never closed on a host; `None` where no Calico says which.
@@ -37,17 +40,21 @@ impl Facts {
         of(namespace_profile(&endpoint.namespace)).or_else(|| of(account_profile(endpoint)))
     }
 
-    /// The labels of a network set as a selector sees them.
-    pub(crate) fn set_label<'a>(set: &'a NetworkSet, key: &str) -> Option<&'a str> {
-        use crate::read::calico::keys;
-        let namespace = || set.namespace.as_deref();
-        match key {
-            keys::NAMESPACE => namespace(),
-            _ => set.labels.get(key).or_else(|| {
-                let key = key.strip_prefix(keys::OF_NAMESPACE)?;
-                matches!(key, keys::NAME | keys::METADATA_NAME).then(namespace)?
-            }),
+    /// A label of a network set as a selector sees it: its own, and those of its namespace.
+    pub(crate) fn set_label<'a>(&'a self, set: &'a NetworkSet, key: &str) -> Option<&'a str> {
+        let namespace = set.namespace.as_deref();
+        if key == keys::NAMESPACE {
+            return namespace;
         }
+        set.labels.get(key).or_else(|| {
+            let namespace = namespace?;
+            let of_namespace = key.strip_prefix(keys::OF_NAMESPACE).and_then(|key| match key {
+                keys::NAME | keys::METADATA_NAME => Some(namespace),
+                _ => self.namespaces.get(namespace)?.get(key),
+            });
+            let profile = || self.profiles.get(&*namespace_profile(namespace))?.labels.get(key);
+            of_namespace.or_else(profile)
+        })
     }
 }
 

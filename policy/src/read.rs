@@ -48,6 +48,8 @@ pub(crate) enum Reading {
     Profile(Profile),
     Node(Node),
     Slice(Slice),
+    /// A namespace's labels, which its network sets inherit.
+    Namespace(Arc<str>, Labels),
     Failsafe(Failsafe),
     /// Nothing that a policy could speak of.
     Other,
@@ -77,6 +79,7 @@ enum Kind {
     FelixConfiguration,
     Node,
     Slice,
+    Namespace,
 }
 
 /// Kinds of policy that exist and are not read, by group.
@@ -316,6 +319,9 @@ fn fact(
     if kind == Kind::Node {
         return Reading::Node(facts::node(&name.name, labels, body));
     }
+    if kind == Kind::Namespace {
+        return Reading::Namespace(name.name.clone(), labels);
+    }
     if kind == Kind::FelixConfiguration {
         let is_for_all = &*name.name == "default";
         let failsafe = is_for_all.then(|| facts::failsafe(body));
@@ -361,7 +367,13 @@ impl Kind {
     fn of(api_version: &str, kind: &str) -> Option<Self> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let known = match (group, version) {
-            ("", "v1") => return (kind == "Node").then_some(Self::Node),
+            ("", "v1") => {
+                return match kind {
+                    "Node" => Some(Self::Node),
+                    "Namespace" => Some(Self::Namespace),
+                    _ => None,
+                };
+            }
             ("discovery.k8s.io", "v1") => {
                 return (kind == "EndpointSlice").then_some(Self::Slice);
             }
