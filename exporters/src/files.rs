@@ -35,14 +35,16 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 // === impl Files ===
 
 impl Files {
+    /// One more operation is about to happen; a test may stop it.
+    #[cfg(test)]
+    fn step(&self, writes: bool) -> io::Result<()> {
+        self.faults.step(writes)
+    }
+
     /// One more operation is about to happen.
-    #[cfg_attr(
-        not(test),
-        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests stop it")
-    )]
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests stop it")]
     fn step(&self, _writes: bool) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.step(_writes)?;
         Ok(())
     }
 

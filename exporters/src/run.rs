@@ -81,7 +81,7 @@ impl RunSettings {
         Self {
             name: name.into(),
             retry_first: Duration::from_millis(500),
-            retry_most: Duration::from_secs(60),
+            retry_most: Duration::from_mins(1),
             attempts: Attempts::default(),
         }
     }

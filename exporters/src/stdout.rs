@@ -53,19 +53,16 @@ impl<W: Write> Stdout<W> {
     pub fn write(&mut self, rows: &[FlowJson]) -> io::Result<()> {
         let mut text = String::new();
         for row in rows {
-            match &self.table {
-                Some(table) => {
-                    if self.rows_since_header.is_multiple_of(HEADER_EVERY) {
-                        text.push_str(&table.header());
-                    }
-                    self.rows_since_header += 1;
-                    text.push_str(&table.row(row));
-                }
-                None => {
-                    text.push_str(&serde_json::to_string(row)?);
-                    text.push('\n');
-                }
+            let Some(table) = &self.table else {
+                text.push_str(&serde_json::to_string(row)?);
+                text.push('\n');
+                continue;
+            };
+            if self.rows_since_header.is_multiple_of(HEADER_EVERY) {
+                text.push_str(&table.header());
             }
+            self.rows_since_header += 1;
+            text.push_str(&table.row(row));
         }
         self.to.write_all(text.as_bytes())?;
         self.to.flush()

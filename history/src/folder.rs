@@ -27,9 +27,9 @@ pub struct Partition {
 }
 
 /// A row is in the folder of the hour in which its window starts, and no window is longer.
-const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
+const LONGEST_WINDOW: Duration = Duration::from_hours(1);
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 // === impl Folder ===
 

@@ -101,8 +101,7 @@ impl Rows {
             Ok(None) => return,
             Err(error) => return self.errors.push_back(error),
         };
-        let end_of_hour =
-            partition.hour.map(|hour| hour.after(std::time::Duration::from_secs(3_600)));
+        let end_of_hour = partition.hour.map(|hour| hour.after(std::time::Duration::from_hours(1)));
         for (index, group) in file.metadata.metadata().row_groups().iter().enumerate() {
             if prune::may_hold(group, &self.query) {
                 let newest = prune::newest(group).or(end_of_hour).unwrap_or(UnixNanos::MAX);

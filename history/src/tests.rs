@@ -6,7 +6,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use schemas::columns;
-use schemas::filter::{Filter, PortMatch, StringMatch};
+use schemas::filter::{Filter, MatchType, PortMatch, StringMatch};
 use schemas::json::FlowJson;
 use schemas::samples::{Random, Sampler};
 use schemas::{Flow, UnixNanos};
@@ -133,7 +133,7 @@ fn filters_give_what_matches_and_nothing_else() {
             3 => filter.actions = vec![one.action.into()],
             _ => {
                 let value = one.destination.port.unwrap_or(1);
-                filter.dest_ports = vec![PortMatch { value, r#type: Default::default() }];
+                filter.dest_ports = vec![PortMatch { value, r#type: MatchType::Exact }];
             }
         }
         let (from, to) = (one.window_start.min(other.window_start), other.window_end);

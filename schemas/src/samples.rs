@@ -181,6 +181,9 @@ impl Sampler {
     }
 
     /// A flow of this window.
+    ///
+    /// # Panics
+    /// When the window is longer than half a million years.
     pub fn flow(&mut self, window: Window) -> Flow {
         self.next_id += 1;
         let reason = Arc::clone(self.random.one_of(&self.reasons));

@@ -147,7 +147,7 @@ impl Spool {
 
     /// Removes what everybody has delivered and what is older than what is kept.
     pub(super) fn collect(&self, state: &mut State) {
-        let keep = Duration::from_secs(u64::from(self.shared.config.keep_minutes) * 60);
+        let keep = Duration::from_mins(self.shared.config.keep_minutes.into());
         for file in state.expired(keep) {
             self.remove(state, file);
         }

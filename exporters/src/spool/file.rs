@@ -77,6 +77,9 @@ pub enum FileError {
     },
 }
 
+/// A file's chunks, by number.
+pub(super) type Chunks = FileReader<Cursor<Vec<u8>>>;
+
 /// The bytes of a closed window's file, and its header.
 pub(super) fn encode(
     closed: &Closed,
@@ -113,10 +116,7 @@ fn write(
 }
 
 /// The header and the chunks of a file of this name.
-pub(super) fn decode(
-    name: Name,
-    bytes: Vec<u8>,
-) -> Result<(Header, FileReader<Cursor<Vec<u8>>>), FileError> {
+pub(super) fn decode(name: Name, bytes: Vec<u8>) -> Result<(Header, Chunks), FileError> {
     let found = xxh3_64(&bytes);
     if found != name.hash {
         return Err(FileError::Altered { found, expected: name.hash });
@@ -133,10 +133,7 @@ pub(super) fn decode(
 }
 
 /// One chunk of a file, counted from 0.
-pub(super) fn chunk(
-    reader: &mut FileReader<Cursor<Vec<u8>>>,
-    index: usize,
-) -> Result<RecordBatch, FileError> {
+pub(super) fn chunk(reader: &mut Chunks, index: usize) -> Result<RecordBatch, FileError> {
     reader.set_index(index)?;
     let missing = || ArrowError::IpcError(format!("the file has no chunk {index}"));
     Ok(reader.next().ok_or_else(missing)??)

@@ -1,16 +1,14 @@
 //! Reading the spool in order, one exporter's cursor at a time, and confirming what was delivered.
 
 use std::io;
-use std::io::Cursor as BytesCursor;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::FileReader;
 use schemas::UnixNanos;
 use schemas::columns::{self, ColumnsError};
 use schemas::json::FlowJson;
 
-use super::file::{self, FileError, Header, Name};
+use super::file::{self, Chunks, FileError, Header, Name};
 use super::open::ASIDE;
 use super::state::Entry;
 use super::{Spool, reason};
@@ -55,7 +53,7 @@ pub struct Reader {
 struct Open {
     number: u64,
     header: Arc<Header>,
-    file: FileReader<BytesCursor<Vec<u8>>>,
+    file: Chunks,
     next_chunk: u32,
 }
 

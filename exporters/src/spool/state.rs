@@ -168,7 +168,9 @@ impl State {
     /// A file that cannot be read is nobody's any more; says whose cursors moved.
     pub(super) fn drop_unreadable(&mut self, file: u64) -> Vec<String> {
         let names: Vec<_> = self.cursors.keys().cloned().collect();
-        names.iter().for_each(|name| self.drop_for(name, file, UNREADABLE));
+        for name in &names {
+            self.drop_for(name, file, UNREADABLE);
+        }
         names
     }
 
@@ -230,7 +232,9 @@ impl State {
             .filter(|(_, place)| needs(place))
             .map(|(name, _)| name.clone())
             .collect();
-        names.iter().for_each(|name| self.drop_for(name, file, DROP_OLDEST));
+        for name in &names {
+            self.drop_for(name, file, DROP_OLDEST);
+        }
         names
     }
 }

@@ -126,7 +126,7 @@ fn hits<'a>(traces: impl Iterator<Item = &'a [HitJson]> + Clone) -> Made {
         ("rule_index", numbers(each().map(|hit| hit.rule_index))),
         ("calico_rule_index", numbers(each().map(|hit| hit.calico_rule_index))),
     ];
-    let [kind, tier, namespace, name] = policy_refs(triggers.iter().copied());
+    let [kind, tier, namespace, name] = policy_refs(&triggers.iter().copied());
     columns.extend([
         ("trigger_kind", kind),
         ("trigger_tier", tier),
@@ -137,7 +137,7 @@ fn hits<'a>(traces: impl Iterator<Item = &'a [HitJson]> + Clone) -> Made {
 }
 
 /// Kind, tier, namespace and name.
-fn policy_refs<'a>(refs: impl Iterator<Item = Option<&'a PolicyRef>> + Clone) -> [ArrayRef; 4] {
+fn policy_refs<'a>(refs: &(impl Iterator<Item = Option<&'a PolicyRef>> + Clone)) -> [ArrayRef; 4] {
     let text = |part: fn(&PolicyRef) -> &str| {
         texts(refs.clone().map(move |policy| policy.map_or("", part)))
     };
@@ -155,7 +155,7 @@ pub(super) fn reasons(values: &[&Reason]) -> Made {
 
 fn near_misses<'a>(groups: impl Iterator<Item = &'a [NearMiss]> + Clone) -> Made {
     let each = || groups.clone().flatten();
-    let [kind, tier, namespace, name] = policy_refs(each().map(|miss| Some(&miss.policy)));
+    let [kind, tier, namespace, name] = policy_refs(&each().map(|miss| Some(&miss.policy)));
     let terms = failed_terms(each().flat_map(|miss| &miss.failed))?;
     let columns = vec![
         ("kind", kind),

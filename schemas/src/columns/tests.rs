@@ -66,6 +66,18 @@ fn both_layouts_are_as_they_were() {
 }
 
 #[test]
+fn every_column_is_on_its_page() {
+    let page = include_str!("../../../docs/parquet.md");
+    let flat = flatten(&rows_of(1, 20).0).unwrap();
+    for field in flat.schema().fields() {
+        let name = field.name();
+        let end = ["source_", "destination_"].iter().find_map(|end| name.strip_prefix(end));
+        let is_there = |name: &str| page.contains(&format!("`{name}`"));
+        assert!(is_there(name) || end.is_some_and(is_there), "{name}");
+    }
+}
+
+#[test]
 fn an_empty_batch_has_the_columns_of_a_full_one() {
     let (empty, full) = (rows_of(1, 0).0, rows_of(1, 20).0);
     assert_eq!(empty.schema(), full.schema());

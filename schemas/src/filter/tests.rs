@@ -9,7 +9,7 @@ fn parse(text: &str) -> Filter {
 }
 
 fn sample() -> (Sampler, Vec<FlowJson>) {
-    let mut sampler = Sampler::new(7, 12);
+    let mut sampler = Sampler::new(7, 40);
     let flows = sampler.closed(0, 200).rows;
     let rows = flows.iter().map(|flow| FlowJson::new(flow, &sampler.words())).collect();
     (sampler, rows)
@@ -27,7 +27,7 @@ const QUESTIONS: &[&str] = &[
     r#"{"policies":[{"kind":"NetworkPolicy","namespace":{"value":"shop"}},{"kind":"Profile"}]}"#,
     r#"{"policies":[{"kind":"EndOfTier"}],"actions":["Deny"]}"#,
     r#"{"policies":[{"name":{"value":"deny","type":"Fuzzy"},"tier":{"value":"default"}}]}"#,
-    r#"{"names":[{"value":"endpoint-2"}],"namespaces":[{"value":"shop"}]}"#,
+    r#"{"names":[{"value":"endpoint-1","type":"Fuzzy"}],"namespaces":[{"value":"shop"}]}"#,
     r#"{"outcomes":["dropped","lost"],"disagreement":true}"#,
 ];
 
