@@ -9,6 +9,7 @@ use schemas::{Action, PolicyKind, PolicyRef};
 
 use crate::document::{Problem, Severity};
 use crate::facts::Facts;
+use crate::forward;
 use crate::model::{Check, Choice, Condition, Policy, Rule, Stage, Standing, Tier, tiers};
 use crate::nets::Nets;
 use crate::read::{Read, Reading};
@@ -19,6 +20,8 @@ use crate::settings::Settings;
 pub(crate) struct PolicySet {
     pub(crate) tiers: Vec<Tier>,
     pub(crate) policies: Vec<Placed>,
+    /// The numbers of those that apply to what a host forwards.
+    pub(crate) forwarded: Box<[u32]>,
 }
 
 /// A policy in its place.
@@ -67,7 +70,8 @@ pub(crate) fn assemble(
     let tiers = in_order(tiers, &policies, problems);
     let mut policies = place(policies, &tiers);
     stage(&mut policies, settings.assume.staged_adds);
-    (PolicySet { tiers, policies }, facts)
+    let forwarded = forward::numbers(&policies);
+    (PolicySet { tiers, policies, forwarded }, facts)
 }
 
 // === impl Parts ===

@@ -60,6 +60,8 @@ struct Pair {
     source_port: Option<u16>,
     is_same: bool,
     is_own_node: bool,
+    /// Hashes of the nodes' names, where a policy asks for what a node forwards.
+    nodes: [u64; 2],
 }
 
 /// The most judgements in use that are remembered.
@@ -138,6 +140,7 @@ impl Compiled {
             source_port: question.source_port.filter(|_| self.uses_source_ports),
             is_same: sight.from.is_same(&sight.to),
             is_own_node: is_own_node(&sight.to, &sight.from),
+            nodes: self.nodes(&sight),
         };
         self.judgements.get_or_find(
             &pair,
@@ -281,6 +284,14 @@ impl Compiled {
             add(port.port, port.port);
         }
         edges
+    }
+
+    /// The nodes of both ends, where it matters.
+    fn nodes(&self, sight: &Sight<'_>) -> [u64; 2] {
+        if self.set.forwarded.is_empty() {
+            return [0; 2];
+        }
+        [&sight.from, &sight.to].map(|end| xxh3_64_with_seed(end.node().as_bytes(), 0))
     }
 
     /// Addresses of one class lie in the same blocks of every rule.

@@ -118,15 +118,18 @@ impl Side {
 
 impl DecidedBy {
     fn of(trace: &Trace, direction: &str) -> Option<Self> {
-        let hit = trace.decided_by()?;
+        let hit = match &trace.enforced[..] {
+            [only] if only.policy.kind == PolicyKind::Profile => return None,
+            hits => hits.last()?,
+        };
         let (tier, action) = (&hit.policy.tier, hit.action);
         let (rule, why) = match hit.decider {
             Decider::Rule(index) => {
                 (Some(index), format!("rule {} of its {direction} matches: {action}", index.index))
             }
             Decider::EndOfTier => {
-                let default = format!("the default of tier {tier} is {action}");
-                (None, format!("its {direction} selects, no rule matches: {default}"))
+                let how = format!("its {direction} selects, no rule of tier {tier} matches");
+                (None, format!("{how}: {action}"))
             }
         };
         Some(Self {

@@ -21,6 +21,7 @@ mod assemble;
 mod facts;
 
 mod end;
+mod forward;
 mod memo;
 mod question;
 mod select;

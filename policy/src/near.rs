@@ -119,18 +119,13 @@ fn of_port(sight: &Sight<'_>, port: &Port) -> Vec<Failed> {
     failed
 }
 
-/// Whether a port is as wanted and its protocol alone is not: a name that is declared for this
-/// number, or a range that holds it.
+/// Whether a range holds the port of a connection whose protocol has none: the protocol alone
+/// is not as wanted. A name stands for a port of one protocol.
 fn is_right_but_protocol(sight: &Sight<'_>, number: &PortNumber) -> bool {
     match number {
         PortNumber::Any => true,
         PortNumber::Range(first, last) => (*first..=*last).contains(&sight.port),
-        PortNumber::Named(name) => {
-            let declared = &sight.to.endpoint.ports;
-            let is_declared =
-                declared.iter().any(|port| port.name == *name && port.port == sight.port);
-            is_declared && sight.to.role == Role::Pod
-        }
+        PortNumber::Named(_) => false,
     }
 }
 

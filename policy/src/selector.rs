@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 mod parse;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use parse::SelectorError;
 

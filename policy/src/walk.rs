@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::assemble::{Placed, PolicySet};
 use crate::end::{End, Role};
 use crate::facts::{Facts, namespace_profile};
+use crate::forward::{self, Before};
 use crate::model::{Direction, Rule, RuleAction, Standing};
 use crate::nets::Nets;
 use crate::read::facts::{FailsafePort, Profile};
@@ -77,6 +78,14 @@ pub(crate) enum Ground {
     HostProfile,
 }
 
+/// What was in doubt on a walk.
+#[derive(Debug, Default)]
+struct Doubts {
+    any: bool,
+    /// How many hits there were before the first tier that lacks a fact.
+    hits_before: Option<usize>,
+}
+
 /// What may come of something: a set of allow and deny.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcomes {
@@ -91,6 +100,8 @@ enum Doubt {
     Facts,
     /// Policies too that are not read, or not enforced.
     Policies,
+    /// Of those policies one alone.
+    Policy(u32),
 }
 
 // === impl Walker ===
@@ -118,10 +129,33 @@ impl<'a> Walker<'a> {
             let verdict = Verdict::Allow;
             return Walked { hits: SmallVec::new(), ground, verdict, as_read: verdict };
         }
-        let (hits, ground, action, is_sure) = self.surely();
+        let before = forward::before(self);
+        if let Before::Decided(hit) = before {
+            let verdict = Verdict::from(hit.action);
+            let hits = SmallVec::from_iter([hit]);
+            return Walked { hits, ground: Ground::Hit, verdict, as_read: verdict };
+        }
+        let mut doubts = Doubts::default();
+        let (hits, ground, action) = self.surely(&mut doubts);
         let as_read = Verdict::from(action);
-        let sure = Walked { hits, ground, verdict: as_read, as_read };
-        if is_sure { sure } else { self.with_doubts(sure) }
+        let mut walked = Walked { hits, ground, verdict: as_read, as_read };
+        if doubts.any {
+            self.weigh(&mut walked);
+        }
+        if walked.as_read == Verdict::Unknown {
+            // What follows the first fact that is missing would be a guess.
+            walked.hits.truncate(doubts.hits_before.unwrap_or_default());
+        }
+        if before != Before::Nothing {
+            walked.hits.clear();
+            (walked.verdict, walked.as_read) = (Verdict::Unknown, Verdict::Unknown);
+        } else if walked.as_read == Verdict::Allow && forward::may_deny(self).is_some() {
+            walked.as_read = Verdict::Unknown;
+            if walked.verdict == Verdict::Allow {
+                walked.verdict = Verdict::Unknown;
+            }
+        }
+        walked
     }
 
     /// What no policy can change.
@@ -162,44 +196,51 @@ impl<'a> Walker<'a> {
         let tier_of = move |pick: &Pick| set.policies[pick.policy as usize].tier;
         self.picks.chunk_by(move |one, two| tier_of(one) == tier_of(two)).map(move |picks| {
             let placed = move |pick: &Pick| (*pick, &set.policies[pick.policy as usize]);
-            let seen = move |(_, placed): &(Pick, &Placed)| self.sees(placed);
+            let seen = move |(_, placed): &(Pick, &Placed)| {
+                self.sees(placed) && !placed.policy.hosts.is_before_tiers()
+            };
             (tier_of(&picks[0]), picks.iter().map(placed).filter(seen))
         })
     }
 
-    fn sees(&self, placed: &Placed) -> bool {
+    pub(crate) fn sees(&self, placed: &Placed) -> bool {
         match self.view {
             View::Enforced => placed.enforced,
             View::Pending => placed.pending,
         }
     }
 
-    /// Walks by what is certain alone; says whether anything was in doubt on the way.
-    fn surely(&self) -> (SmallVec<[Hit; 2]>, Ground, Action, bool) {
+    /// Walks by what is certain alone, and notes what was in doubt on the way.
+    fn surely(&self, doubts: &mut Doubts) -> (SmallVec<[Hit; 2]>, Ground, Action) {
         let mut hits = SmallVec::new();
-        let mut is_sure = true;
         for (tier, picks) in self.tiers() {
-            let Some(hit) = self.ask_tier(tier, picks, &mut is_sure) else { continue };
+            let mut lacks_fact = false;
+            let hit = self.ask_tier(tier, picks, (doubts, &mut lacks_fact));
+            if lacks_fact {
+                doubts.hits_before.get_or_insert(hits.len());
+            }
+            let Some(hit) = hit else { continue };
             hits.push(hit);
             if hit.action != Action::Pass {
-                return (hits, Ground::Hit, hit.action, is_sure);
+                return (hits, Ground::Hit, hit.action);
             }
         }
         let (ground, action, hit) = self.at_the_end();
         hits.extend(hit);
-        (hits, ground, action, is_sure)
+        (hits, ground, action)
     }
 
     fn ask_tier(
         &self,
         tier: usize,
         picks: impl Iterator<Item = (Pick, &'a Placed)>,
-        is_sure: &mut bool,
+        (doubts, lacks_fact): (&mut Doubts, &mut bool),
     ) -> Option<Hit> {
         let mut trigger = None;
         for (pick, placed) in picks {
-            if is_doubtful(pick, placed) {
-                *is_sure = false;
+            if placed.policy.standing != Standing::Firm || pick.truth == Truth::Unknown {
+                doubts.any = true;
+                *lacks_fact |= placed.policy.standing == Standing::Firm;
                 continue;
             }
             trigger = Some(pick.policy);
@@ -208,7 +249,7 @@ impl<'a> Walker<'a> {
                 let found = self.sight.rule(rule, self.other());
                 match found.truth {
                     Truth::No => {}
-                    Truth::Unknown => *is_sure = false,
+                    Truth::Unknown => (doubts.any, *lacks_fact) = (true, true),
                     Truth::Yes => {
                         let calico_index = found.calico_index;
                         let index = RuleIndex { index: rule.index, calico_index };
@@ -267,12 +308,17 @@ impl<'a> Walker<'a> {
     }
 
     /// Weighs what may be against what is certain.
-    fn with_doubts(&self, sure: Walked) -> Walked {
+    fn weigh(&self, walked: &mut Walked) {
         let by_facts = self.outcomes(Doubt::Facts);
         let by_policies = self.outcomes(Doubt::Policies);
-        let as_read = by_facts.only().unwrap_or(Verdict::Unknown);
-        let verdict = if by_policies == by_facts { as_read } else { Verdict::Incomplete };
-        Walked { verdict, as_read, ..sure }
+        walked.as_read = by_facts.only().unwrap_or(Verdict::Unknown);
+        let is_complete = by_policies == by_facts;
+        walked.verdict = if is_complete { walked.as_read } else { Verdict::Incomplete };
+    }
+
+    /// Whether what this policy may do could change the verdict.
+    pub(crate) fn could_change(&self, policy: u32) -> bool {
+        self.outcomes(Doubt::Policy(policy)) != self.outcomes(Doubt::Facts)
     }
 
     /// Everything that may come of this side.
@@ -298,7 +344,7 @@ impl<'a> Walker<'a> {
         let (mut selects, mut may_select) = (false, false);
         for (pick, placed) in picks {
             let is_firm = placed.policy.standing == Standing::Firm;
-            if !is_firm && doubt == Doubt::Facts {
+            if !is_firm && !doubt.entertains(pick.policy) {
                 continue;
             }
             let is_sure = is_firm && pick.truth == Truth::Yes;
@@ -349,10 +395,6 @@ pub(crate) fn is_own_node(subject: &End<'_>, other: &End<'_>) -> bool {
     other.role == Role::Node && !subject.endpoint.node.is_empty() && other.node() == subject.node()
 }
 
-fn is_doubtful(pick: Pick, placed: &Placed) -> bool {
-    pick.truth == Truth::Unknown || placed.policy.standing != Standing::Firm
-}
-
 /// Whether a policy's rules are not known.
 pub(crate) fn is_vague(standing: &Standing) -> bool {
     matches!(standing, Standing::Broken(_) | Standing::NotRead)
@@ -395,6 +437,18 @@ fn profile(namespace: &str) -> PolicyRef {
         tier: nothing.clone(),
         namespace: nothing,
         name: namespace_profile(namespace).into(),
+    }
+}
+
+// === impl Doubt ===
+
+impl Doubt {
+    fn entertains(self, policy: u32) -> bool {
+        match self {
+            Self::Facts => false,
+            Self::Policies => true,
+            Self::Policy(only) => only == policy,
+        }
     }
 }
 

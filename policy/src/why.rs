@@ -4,15 +4,18 @@ use schemas::policy::Decider;
 use schemas::{Action, EndpointKind, PolicyKind, PolicyRef, Reason, Trace, Verdict};
 
 use crate::end::{End, Role};
+use crate::forward::{self, Before, Passage};
 use crate::model::{Check, Condition, Direction, Policy, Standing};
 use crate::near::{self, Failed, Near, upper};
+use crate::select::Pick;
 use crate::sight::Truth;
 use crate::walk::{Ground, PROFILE, Walked, Walker};
 
 /// The reason of one side: its sentence, and for a denial the near misses.
 pub(crate) fn reason(walker: &Walker<'_>, trace: &Trace) -> Reason {
     let came = walker.walk();
-    let near = if is_denied(&came) { near::near_misses(walker, &came) } else { Vec::new() };
+    let is_denied = is_denied(&came) && trace.as_read == Verdict::Deny;
+    let near = if is_denied { near::near_misses(walker, &came) } else { Vec::new() };
     let plain = plain(walker, &came, near.first());
     let sentence = match trace.verdict {
         Verdict::Allow | Verdict::Deny => plain,
@@ -57,14 +60,14 @@ fn plain(walker: &Walker<'_>, came: &Walked, nearest: Option<&Near>) -> String {
             format!("allowed: {} is outside the cluster, no policy selects it", long(subject))
         }
         Ground::Node => {
-            let is_pod = subject.endpoint.kind == EndpointKind::Workload;
             let node = near::end_text(subject);
-            let who = if is_pod {
-                format!("{} is in the network of {node}", long(subject))
-            } else {
-                node
-            };
-            format!("allowed: {who}, no policy selects it")
+            if subject.endpoint.kind == EndpointKind::Workload {
+                let pod = long(subject);
+                return format!(
+                    "allowed: {pod} is in the network of {node}, which no policy selects"
+                );
+            }
+            format!("allowed: no policy selects {node} for {direction}")
         }
         Ground::Profile if came.hits.len() > 1 => format!(
             "allowed: every tier passes for {direction} of {}, and its namespace allows",
@@ -151,6 +154,10 @@ fn failed_text(failed: &Failed) -> String {
 
 /// The first fact on the way that is missing.
 fn missing_fact(walker: &Walker<'_>) -> String {
+    if let Before::Doubtful(policy) = forward::before(walker) {
+        let name = policy_text(&walker.set.policies[policy as usize].policy.name);
+        return format!("what it was before DNAT, when {name} is asked");
+    }
     for pick in walker.picks {
         let placed = &walker.set.policies[pick.policy as usize];
         if !placed.enforced || placed.policy.standing != Standing::Firm {
@@ -168,6 +175,15 @@ fn missing_fact(walker: &Walker<'_>) -> String {
             let fact = unknown_term(walker, rule);
             return format!("{name} rule {} asks for {fact}, which is not known", rule.index);
         }
+    }
+    if let Some(Passage { host, placed }) = forward::may_deny(walker) {
+        return format!(
+            "whether it {} {} by its host endpoint {}, where {} may deny it",
+            forward::side(walker.direction),
+            host.node,
+            host.name,
+            policy_text(&placed.policy.name)
+        );
     }
     "a fact is missing".to_owned()
 }
@@ -210,12 +226,13 @@ fn fact_text(
 /// The policies that are not read, or not enforced here: up to three by name.
 fn not_read(walker: &Walker<'_>) -> String {
     const SHOWN: usize = 3;
-    let doubtful = walker
-        .picks
-        .iter()
-        .map(|pick| &walker.set.policies[pick.policy as usize])
-        .filter(|placed| placed.enforced && placed.policy.standing != Standing::Firm);
-    let all: Vec<String> = doubtful.map(|placed| standing_text(&placed.policy)).collect();
+    let doubtful = walker.picks.iter().filter(|pick| {
+        let placed = &walker.set.policies[pick.policy as usize];
+        let is_doubtful = placed.enforced && placed.policy.standing != Standing::Firm;
+        is_doubtful && walker.could_change(pick.policy)
+    });
+    let text = |pick: &Pick| standing_text(&walker.set.policies[pick.policy as usize].policy);
+    let all: Vec<String> = doubtful.map(text).collect();
     let shown = all[..all.len().min(SHOWN)].join("; ");
     match all.len().saturating_sub(SHOWN) {
         0 => shown,

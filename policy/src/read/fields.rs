@@ -156,7 +156,7 @@ impl<'a> Object<'a> {
 
     /// A field that is there and not null.
     pub(crate) fn get(&mut self, name: &'a str) -> Option<Field<'a>> {
-        self.read.push(name);
+        self.skip(name);
         let value = self.map.get(name).filter(|value| !value.is_null())?;
         Some(Field { path: self.path_of(name), value })
     }
@@ -182,7 +182,9 @@ impl<'a> Object<'a> {
 
     /// Reads a field of no consequence.
     pub(crate) fn skip(&mut self, name: &'a str) {
-        self.read.push(name);
+        if !self.read.contains(&name) {
+            self.read.push(name);
+        }
     }
 
     /// The names of its fields that are not null.
