@@ -14,7 +14,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let compiler = compiler();
-    for program in ["capture", "drops"] {
+    for program in ["capture", "drops", "bench"] {
         compile(&compiler, program, &out);
     }
 }

@@ -7,6 +7,18 @@ mod world;
 
 #[path = "collector/seen.rs"]
 mod seen;
+#[path = "collector/traffic.rs"]
+mod traffic;
 
 #[path = "collector/counting.rs"]
 mod counting;
+
+#[path = "collector/connections.rs"]
+mod connections;
+
+#[path = "collector/evidence.rs"]
+mod evidence;
+
+
+#[path = "collector/recording.rs"]
+mod recording;

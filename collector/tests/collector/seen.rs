@@ -157,13 +157,20 @@ pub(crate) fn counters(node: &str, name: &str) -> (Carried, Carried) {
     (side("rx"), side("tx"))
 }
 
-/// Whether what was seen of an interface equals its own counters, which are read first, so that
+/// Whether what was seen of an interface, with what it had carried before, equals its own counters, which are read first, so that
 /// what comes meanwhile makes a difference and not an accident.
 pub(crate) fn equals_counters(seen: &Seen, running: &Running, node: &str, name: &str) -> bool {
     let (ingress, egress) = counters(node, name);
     let id = id_of(running, node, name);
     let sums = seen.by_interface();
-    let of = |direction| sums.get(&(id, direction)).copied().unwrap_or_default();
+    let report = running.control.report();
+    let hooks = report.interfaces.iter().find(|it| it.interface.id == id).map(|it| &it.hooks);
+    let of = |direction| {
+        let sum = sums.get(&(id, direction)).copied().unwrap_or_default();
+        let hook = hooks.and_then(|hooks| hooks.iter().find(|it| it.direction == direction));
+        let before = hook.map_or_else(Default::default, |it| it.before);
+        Carried { packets: sum.packets + before.packets, bytes: sum.bytes + before.bytes }
+    };
     of(Direction::Ingress) == ingress && of(Direction::Egress) == egress
 }
 

@@ -67,6 +67,11 @@ pub(crate) fn attempt(command: &str) -> Output {
     Command::new(words[0]).args(&words[1..]).output().expect("the command runs")
 }
 
+/// Changes a namespace's packet filter.
+pub(crate) fn nft(netns: &str, rule: &str) {
+    run(&format!("ip netns exec {netns} nft {rule}"));
+}
+
 /// Waits until something holds.
 ///
 /// # Panics
