@@ -146,7 +146,11 @@ impl Page<'_, '_> {
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, number) in lines {
-            ConstCounter::new(number).encode(metric.encode_family(&labels)?)?;
+            let number = ConstCounter::new(number);
+            if labels.is_empty() {
+                return number.encode(metric);
+            }
+            number.encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -159,8 +163,11 @@ impl Page<'_, '_> {
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, number) in lines {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
+            let number = ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+            if labels.is_empty() {
+                return number.encode(metric);
+            }
+            number.encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -177,3 +184,6 @@ fn counts<'a>(tally: Tally, labels: &[(&'static str, &'a str)]) -> Vec<(Labels<'
     let line = |(unit, number)| ([labels, &[("unit", unit)]].concat(), number);
     units.into_iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests;

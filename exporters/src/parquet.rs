@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Array, AsArray};
 use tokio::time::Instant;
 
 use crate::config::ParquetConfig;
@@ -113,17 +114,18 @@ impl ParquetFolder {
 
     fn hold(&mut self, chunk: &Chunk) {
         self.held_since.get_or_insert_with(Instant::now);
-        self.held_bytes += bytes_of(chunk);
+        self.held_bytes += bytes_of(chunk, self.held.last());
         self.held.push(chunk.clone());
     }
 
-    fn let_go(&mut self) -> Option<Chunk> {
-        let chunk = self.held.pop()?;
-        self.held_bytes -= bytes_of(&chunk);
+    /// Forgets the last chunk: it comes again.
+    fn let_go(&mut self) {
+        if let Some(chunk) = self.held.pop() {
+            self.held_bytes -= bytes_of(&chunk, self.held.last());
+        }
         if self.held.is_empty() {
             self.held_since = None;
         }
-        Some(chunk)
     }
 
     /// Whether what is held ends where a file of the spool ends, and where the plan ends if there
@@ -228,8 +230,16 @@ impl Exporter for ParquetFolder {
     }
 }
 
-fn bytes_of(chunk: &Chunk) -> u64 {
-    chunk.rows.get_array_memory_size() as u64
+/// What a chunk takes in memory beside the one before it: chunks of one file share its
+/// dictionaries.
+fn bytes_of(chunk: &Chunk, before: Option<&Chunk>) -> u64 {
+    let shares = before.is_some_and(|before| before.position.file == chunk.position.file);
+    let columns = chunk.rows.columns().iter();
+    let bytes = columns.map(|column| match column.as_any_dictionary_opt() {
+        Some(dictionary) if shares => dictionary.keys().get_array_memory_size(),
+        _ => column.get_array_memory_size(),
+    });
+    bytes.sum::<usize>() as u64
 }
 
 // === impl ParquetError ===

@@ -54,6 +54,7 @@ pub(super) fn all(
         let Some(path) = plan.path_of(&hour) else { continue };
         let path = config.dir.join(path);
         if files.exists(&path).map_err(ParquetError::io("looking for", &path))? {
+            files.sync_parent(&path).map_err(ParquetError::io("syncing the folder of", &path))?;
             continue;
         }
         let place = format!("{name}-{}{TEMPORARY}", hour.replace('/', "-"));

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use arrow::ipc::CompressionType;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::{CompressionType, MetadataVersion};
 use schemas::columns::{self, ColumnsError};
 use schemas::json::Words;
 use schemas::{Closed, Flow, Lane, Ledger, Window};
@@ -77,6 +77,9 @@ pub enum FileError {
     },
 }
 
+/// Bytes that buffers are padded to: the least, because small windows are mostly padding.
+const ALIGNMENT: usize = 8;
+
 /// A file's chunks, by number.
 pub(super) type Chunks = FileReader<Cursor<Vec<u8>>>;
 
@@ -106,8 +109,8 @@ fn write(
     let mut schema = batch.schema().as_ref().clone();
     schema.metadata.insert(HEADER_KEY.to_owned(), text);
     let batch = batch.with_schema(Arc::new(schema))?;
-    let options =
-        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
+        .try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
     for start in (0..batch.num_rows()).step_by(chunk_rows) {
         writer.write(&batch.slice(start, chunk_rows.min(batch.num_rows() - start)))?;
