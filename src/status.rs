@@ -63,9 +63,20 @@ fn source(page: &mut String, status: &Status) {
     let source = &status.source;
     let _infallible = writeln!(page, "\nSource: {}", source.kind);
     let hooks = source.hooks.iter().map(|hook| {
-        [hook.node.clone(), hook.interface.clone(), hook.kind.clone(), hook.attached.clone()]
+        let (ingress, egress) = (&hook.ingress, &hook.egress);
+        let before = ingress.before_packets + egress.before_packets;
+        let overflow = ingress.overflow_packets + egress.overflow_packets;
+        [
+            hook.node.clone(),
+            hook.interface.clone(),
+            hook.kind.clone(),
+            hook.attached.clone(),
+            before.to_string(),
+            overflow.to_string(),
+        ]
     });
-    page.push_str(&table(["NODE", "INTERFACE", "KIND", "ATTACHED"], hooks));
+    let head = ["NODE", "INTERFACE", "KIND", "ATTACHED", "PACKETS BEFORE", "OVERFLOWED"];
+    page.push_str(&table(head, hooks));
     let features = source.features.iter().map(|feature| {
         let available = if feature.available { "yes" } else { "no" };
         [feature.name.clone(), available.to_owned(), feature.detail.clone()]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Recent;
-use api::status::{Exporter, Feature, Freshness, Hook, Source, Status};
+use api::status::{Exporter, Feature, Freshness, Hook, Source, Status, Unseen};
 use collector::Report;
+use collector::report::InterfaceReport;
 use exporters::Spool;
 use prometheus_client::registry::Registry;
-use schemas::{InterfaceKind, UnixNanos};
+use schemas::{Direction, InterfaceKind, UnixNanos};
 
 use crate::losses::losses;
 use crate::source::Handle;
@@ -96,7 +97,7 @@ fn source(handle: &Handle) -> Source {
     let Some(report) = handle.report() else {
         return Source { kind: handle.kind().to_owned(), ..Source::default() };
     };
-    let hook = |it: &collector::report::InterfaceReport| Hook {
+    let hook = |it: &InterfaceReport| Hook {
         node: it.interface.node.to_string(),
         interface: it.interface.label(),
         kind: match it.interface.kind {
@@ -104,9 +105,23 @@ fn source(handle: &Handle) -> Source {
             InterfaceKind::Uplink => "uplink".to_owned(),
         },
         attached: report.hook.clone(),
+        ingress: unseen(it, Direction::Ingress),
+        egress: unseen(it, Direction::Egress),
     };
     let hooks = report.interfaces.iter().map(hook).collect();
     Source { kind: handle.kind().to_owned(), hooks, features: features(&report) }
+}
+
+fn unseen(interface: &InterfaceReport, direction: Direction) -> Unseen {
+    let hook = interface.hooks.iter().find(|hook| hook.direction == direction);
+    hook.map_or_else(Unseen::default, |hook| Unseen {
+        before_packets: hook.before.packets,
+        before_bytes: hook.before.bytes,
+        during_packets: hook.during.packets,
+        during_bytes: hook.during.bytes,
+        overflow_packets: hook.overflow.packets,
+        overflow_bytes: hook.overflow.bytes,
+    })
 }
 
 fn features(report: &Report) -> Vec<Feature> {

@@ -73,6 +73,29 @@ pub struct Hook {
     pub kind: String,
     /// How the programs are attached, as in `tcx`.
     pub attached: String,
+    /// What the node received there, and no row has: what the pod sent.
+    pub ingress: Unseen,
+    /// What the node sent there, and no row has: what goes to the pod.
+    pub egress: Unseen,
+}
+
+/// What an interface carried in one direction that is in no row: with the rows, it is what the
+/// interface's own counters say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unseen {
+    /// Packets before the program was there.
+    pub before_packets: u64,
+    /// Bytes of those.
+    pub before_bytes: u64,
+    /// Packets while it was being put there: counted or not, nobody knows.
+    pub during_packets: u64,
+    /// Bytes of those.
+    pub during_bytes: u64,
+    /// Packets for which there was no place in the tables.
+    pub overflow_packets: u64,
+    /// Bytes of those.
+    pub overflow_bytes: u64,
 }
 
 /// Something that a kernel may have.

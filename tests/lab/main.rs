@@ -3,6 +3,7 @@
 
 mod daemon;
 
+mod at_that_time;
 mod conversations;
 mod exactness;
 mod lies;
