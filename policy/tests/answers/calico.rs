@@ -29,7 +29,7 @@ fn ask(objects: &[(&str, &str)], asked: &str) -> Explanation {
     let text = objects.collect::<Vec<_>>().join("\n---\n");
     let namespace =
         "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {env: prod}}}";
-    let (compiled, problems) = compile(&format!("{text}\n---\n{namespace}"), &Settings::default());
+    let (compiled, problems) = compile(&format!("{text}\n---\n{namespace}"), Settings::default());
     assert!(problems.is_empty(), "{problems:?}");
     world().explain(&compiled, asked)
 }

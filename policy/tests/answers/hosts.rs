@@ -33,7 +33,7 @@ fn global(spec: &str) -> String {
 }
 
 fn ask(policies: &str, asked: &str) -> Explanation {
-    let (compiled, problems) = compile(policies, &Settings::default());
+    let (compiled, problems) = compile(policies, Settings::default());
     assert!(problems.is_empty(), "{problems:?}");
     world().explain(&compiled, asked)
 }

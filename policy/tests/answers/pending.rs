@@ -20,7 +20,7 @@ fn world() -> World {
 
 /// Verdicts in force and pending of the ingress side.
 fn ask(policies: &str, asked: &str) -> (Verdict, Verdict) {
-    let (compiled, problems) = compile(policies, &Settings::default());
+    let (compiled, problems) = compile(policies, Settings::default());
     assert!(problems.iter().all(|one| one.severity != policy::Severity::Error), "{problems:?}");
     let answer = world().explain(&compiled, asked);
     (answer.ingress.trace.verdict, answer.ingress.trace.pending_verdict)
@@ -107,7 +107,7 @@ fn services_match_over_sctp_too() {
          a}}, spec: {{selector: app == 'web', egress: [{{action: Deny, destination: {{services: \
          {{name: assoc, namespace: default}}}}}}, {{action: Allow}}]}}}}\n---\n{SLICE}"
     );
-    let (compiled, _) = compile(&egress, &Settings::default());
+    let (compiled, _) = compile(&egress, Settings::default());
     let pending = |port: &str| {
         let asked = format!("default/web > default/client {port}");
         world().explain(&compiled, &asked).egress.trace.pending_verdict

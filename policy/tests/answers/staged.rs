@@ -164,7 +164,7 @@ fn a_staged_policy_may_be_read_to_stand_beside_its_twin() {
     let enforced = policy("GlobalNetworkPolicy web", "order: 5, ingress: [{action: Deny}]");
     let pending = |staged: &str| {
         let text = format!("{enforced}{}", policy("StagedGlobalNetworkPolicy web", staged));
-        hits(&compile(&text, &settings).0, "ep2-1").1
+        hits(&compile(&text, settings).0, "ep2-1").1
     };
     let allows = "ingress: [{action: Allow}]";
     assert_eq!(pending(&format!("order: 9, {allows}")), ["0|default|gnp:web|deny|0"]);
