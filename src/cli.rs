@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{check, explain, flows, lab, reach, run, status, unload};
+use crate::{check, explain, flows, lab, reach, record, replay, run, status, unload};
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub enum Command {
     Flows(Box<flows::Args>),
     /// Say how a running daemon is: hooks, features, losses, lag
     Status(status::Args),
+    /// Keep what the kernel saw and what changed in the cluster
+    Record(record::Args),
+    /// Show a recording, explained by its own cluster
+    Replay(replay::Args),
     /// Remove what an instance has pinned in the kernel
     Unload(unload::Args),
     /// Make, show or remove a miniature cluster on this machine
@@ -81,6 +85,8 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Flows(args) => flows::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Record(args) => record::run(&args),
+            Command::Replay(args) => replay::run(&args),
             Command::Unload(args) => unload::run(&args),
             Command::Lab(args) => lab::run(args),
         }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 
-/// How long the disk and the exporters get when everything else has ended.
+/// How long a disk that takes nothing is tried when everything else has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The spool with what feeds it and what empties it.
@@ -87,17 +87,17 @@ impl Delivery {
         Ok(Self { intake: tokio::spawn(intake), exporters, shutdown })
     }
 
-    /// Waits until everything that left the graph is stored, then until every exporter has
-    /// delivered it or there is no more time: what is not delivered stays in the spool.
+    /// Waits until everything that left the graph is stored, then so long until every exporter has
+    /// delivered it: what is not delivered stays in the spool.
     ///
     /// # Errors
     /// When a part stopped in the middle.
-    pub async fn finish(self) -> Result<Taken> {
+    pub async fn finish(self, patience: Duration) -> Result<Taken> {
         let taken = self.intake.await.context("storing windows stopped in the middle")?;
         self.shutdown.drain.cancel();
         let stop = self.shutdown.stop.clone();
         let out_of_time = tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(patience).await;
             stop.cancel();
         });
         for exporter in self.exporters {

@@ -1,5 +1,6 @@
 //! How a daemon ends: in the order that data travels, so that everything that was seen is stored.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,14 @@ use anyhow::{Context as _, Result, bail};
 use pipelines::{Account, Graph};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use crate::cli::Exit;
 use crate::delivery::Delivery;
 use crate::serving::Serving;
 use crate::source::Handle;
+use crate::terminal;
 
 /// Everything that has to end.
 pub struct Ending {
@@ -31,18 +35,37 @@ pub struct Ending {
 pub struct Ends {
     terminate: Signal,
     interrupt: Signal,
-    after: Option<Duration>,
+    /// When the time that was asked for is over.
+    out_of_time: Option<Pin<Box<Sleep>>>,
+    /// Where it is for the reader of standard output alone.
+    reader: Option<oneshot::Receiver<()>>,
 }
+
+/// What a daemon runs until, beside a signal and its source's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until {
+    /// Until this time is over.
+    pub time: Option<Duration>,
+    /// Until standard output has no reader any more, as with `head`.
+    pub reader_leaves: bool,
+}
+
+/// How long exporters get when everything else has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const NO_READER: &str = "nobody reads standard output any more";
 
 /// Listens for what ends a daemon, from now on.
 ///
 /// # Errors
 /// When signals cannot be listened for.
-pub fn listen(after: Option<Duration>) -> Result<Ends> {
+pub fn listen(until: Until) -> Result<Ends> {
     let listening = "cannot listen for signals";
     let terminate = signal(SignalKind::terminate()).context(listening)?;
     let interrupt = signal(SignalKind::interrupt()).context(listening)?;
-    Ok(Ends { terminate, interrupt, after })
+    let out_of_time = until.time.map(|time| Box::pin(tokio::time::sleep(time)));
+    let reader = until.reader_leaves.then(terminal::reader_leaves).transpose()?;
+    Ok(Ends { terminate, interrupt, out_of_time, reader })
 }
 
 // === impl Ends ===
@@ -56,12 +79,17 @@ impl Ends {
         }
     }
 
-    /// Why it ended.
-    async fn wait(&mut self) -> &'static str {
-        let time = self.after;
+    /// Why it ended. Losing the race of a `select` loses nothing.
+    pub async fn wait(&mut self) -> &'static str {
         let out_of_time = async {
-            match time {
-                Some(time) => tokio::time::sleep(time).await,
+            match &mut self.out_of_time {
+                Some(time) => time.await,
+                None => std::future::pending().await,
+            }
+        };
+        let reader_left = async {
+            match &mut self.reader {
+                Some(reader) => reader.await,
                 None => std::future::pending().await,
             }
         };
@@ -69,6 +97,7 @@ impl Ends {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "Ctrl-C",
             () = out_of_time => "the time is over",
+            _ = reader_left => NO_READER,
         }
     }
 }
@@ -92,7 +121,8 @@ impl Ending {
             accounts = graph.join() => accounts?,
             why = ends.again() => bail!("ended at once by {why}: not all is stored"),
         };
-        let taken = delivery.finish().await?;
+        let patience = if why == NO_READER { Duration::ZERO } else { PATIENCE };
+        let taken = delivery.finish(patience).await?;
         serving.finish().await?;
         source.join().await?;
         for loss in crate::losses::losses(&registry) {

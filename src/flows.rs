@@ -4,7 +4,7 @@
 mod asked;
 mod screen;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -48,7 +48,28 @@ A filter may be repeated: any of its values. `~cart` is any name that contains c
 /// # Errors
 /// When no daemon answers, or the folder cannot be read.
 pub fn run(args: &Args) -> Result<Exit> {
-    client::block_on(from_daemon(args))
+    match &args.folder {
+        Some(folder) => from_folder(folder, args),
+        None => client::block_on(from_daemon(args)),
+    }
+}
+
+/// The folder's rows, newest first. What cannot be read is named; the rest is still printed.
+fn from_folder(folder: &Path, args: &Args) -> Result<Exit> {
+    let api::Query { filter, from, to, limit, .. } = args.asked.question(clock::now())?;
+    let limit = limit.or(Some(api::Query::LIMIT));
+    let mut screen = Screen::new(args.json);
+    let mut exit = Exit::Answered;
+    for row in history::Folder::open(folder)?.read(history::Query { filter, from, to, limit })? {
+        match row {
+            Ok(row) => screen.rows(std::slice::from_ref(&row))?,
+            Err(error) => {
+                eprintln!("error: {:#}", anyhow::Error::from(error));
+                exit = Exit::NotAnswered;
+            }
+        }
+    }
+    Ok(exit)
 }
 
 async fn from_daemon(args: &Args) -> Result<Exit> {

@@ -37,4 +37,7 @@ pub mod flows;
 pub mod status;
 pub mod unload;
 
+pub mod record;
+pub mod replay;
+
 pub mod lab;

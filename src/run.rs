@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::cli::Exit;
 use crate::config::{self, Settings};
 use crate::delivery::Delivery;
-use crate::ending::{self, Ending};
+use crate::ending::{self, Ending, Until};
 use crate::knowledge::Knowledge;
 use crate::serving::Fed;
 use crate::tables::Tables;
@@ -52,14 +52,22 @@ pub fn run(args: &Args) -> Result<Exit> {
             return Ok(Exit::NotAnswered);
         }
     };
+    run_with(settings, Until { time: args.for_, ..Until::default() })
+}
+
+/// Runs a daemon with these settings until it is told to end, or its source has.
+///
+/// # Errors
+/// When it cannot start, or a part stopped in the middle.
+pub fn run_with(settings: Settings, until: Until) -> Result<Exit> {
     log::start(&settings.log);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(daemon(settings, args.for_))
+    runtime.block_on(daemon(settings, until))
 }
 
-async fn daemon(settings: Settings, for_: Option<Duration>) -> Result<Exit> {
-    let ending = ending::listen(for_)?;
+async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
+    let ending = ending::listen(until)?;
     settings.check_privilege()?;
     let started = clock::now();
     let mut registry = Registry::with_prefix("whyflow");

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use collector::{Control, Report};
+use collector::Report;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use schemas::{Batch, Observation, UnixNanos};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::written::Capture;
+use crate::config::written::{self, Capture};
 use crate::config::{Settings, settings};
 use crate::knowledge::Knowledge;
+use crate::recording::ClusterReader;
 use crate::watch::{self, Watch};
 
 /// A source that runs, and what it is known by.
@@ -31,6 +32,8 @@ pub struct Running {
 pub struct Handle {
     kind: &'static str,
     control: Arc<Mutex<Option<Control>>>,
+    /// Why it ended before its end.
+    failure: Arc<Mutex<Option<anyhow::Error>>>,
     /// Held as long as the cluster is watched.
     watch: Arc<Mutex<Option<Watch>>>,
     last: Arc<AtomicU64>,
@@ -38,6 +41,7 @@ pub struct Handle {
 }
 
 const KERNEL: &str = "kernel";
+const REPLAY: &str = "replay";
 
 /// A kernel is drained every second: longer than this without a batch is a fault.
 const SILENT_MAX: Duration = Duration::from_secs(15);
@@ -58,9 +62,7 @@ pub fn open(
         settings::Source::Kernel(capture) => {
             kernel(settings, capture, spool, tables, knowledge, registry)
         }
-        settings::Source::Replay(replay) => {
-            anyhow::bail!("cannot replay {}", replay.folder.display())
-        }
+        settings::Source::Replay(replay) => replayed(replay, tables, knowledge),
     }
 }
 
@@ -81,8 +83,34 @@ fn kernel(
     let stored = spool.last_ledger(&settings.node, &boot_id());
     let config = settings.collector_config(capture);
     let (source, control) = collector::open(config, tables, metrics, stored.as_ref())?;
-    let handle = Handle::new(KERNEL, Some(control), watch.transpose()?);
+    let handle = Handle::new(KERNEL, Some(Control::Kernel(control)), watch.transpose()?);
     Ok(handle.running(source))
+}
+
+/// A recording: what is known of the cluster is always as of its batch's time.
+fn replayed(
+    replay: &written::Replay,
+    tables: &collector::Tables,
+    mut knowledge: Knowledge,
+) -> Result<Running> {
+    let mut cluster = ClusterReader::open(&replay.folder)?;
+    let (source, control) = collector::replay::open(&replay.folder, replay.speed, tables)?;
+    let handle = Handle::new(REPLAY, Some(Control::Replay(control)), None);
+    let failure = Arc::clone(&handle.failure);
+    let mut known = move |batch: &Batch<Observation>| {
+        let changes = cluster.until(batch.to)?;
+        knowledge.apply(&changes, std::iter::empty());
+        anyhow::Ok(())
+    };
+    let batches = source.take_while(move |batch| {
+        let outcome = known(batch);
+        let goes_on = outcome.is_ok();
+        if let Err(error) = outcome {
+            *failure.lock() = Some(error);
+        }
+        futures::future::ready(goes_on)
+    });
+    Ok(handle.running(batches))
 }
 
 /// This boot of the kernel.
@@ -91,12 +119,19 @@ fn boot_id() -> String {
     id.unwrap_or_default().trim().to_owned()
 }
 
+/// What stops a source and tells of it.
+enum Control {
+    Kernel(collector::Control),
+    Replay(collector::replay::Control),
+}
+
 // === impl Handle ===
 
 impl Handle {
     fn new(kind: &'static str, control: Option<Control>, watch: Option<Watch>) -> Self {
         let (control, watch) = (Arc::new(Mutex::new(control)), Arc::new(Mutex::new(watch)));
-        Self { kind, control, watch, last: Arc::default(), ended: CancellationToken::new() }
+        let (failure, last, ended) = (Arc::default(), Arc::default(), CancellationToken::new());
+        Self { kind, control, failure, watch, last, ended }
     }
 
     /// The source with its batches, noting how far they have come.
@@ -122,7 +157,10 @@ impl Handle {
 
     /// What the collector says of itself; nothing of a recording, or after the end.
     pub fn report(&self) -> Option<Report> {
-        self.control.lock().as_ref().map(Control::report)
+        match &*self.control.lock() {
+            Some(Control::Kernel(control)) => Some(control.report()),
+            _ => None,
+        }
     }
 
     /// The end of the last batch.
@@ -146,8 +184,10 @@ impl Handle {
 
     /// Asks for a last drain; the batches end after it.
     pub fn stop(&self) {
-        if let Some(control) = &*self.control.lock() {
-            control.stop();
+        match &*self.control.lock() {
+            Some(Control::Kernel(control)) => control.stop(),
+            Some(Control::Replay(control)) => control.stop(),
+            None => {}
         }
     }
 
@@ -160,10 +200,11 @@ impl Handle {
         let (control, watch) = (self.control.lock().take(), self.watch.lock().take());
         let end = move || {
             drop(watch);
-            if let Some(control) = control {
+            if let Some(Control::Kernel(control)) = control {
                 control.join();
             }
         };
-        tokio::task::spawn_blocking(end).await.context("the source stopped in the middle")
+        tokio::task::spawn_blocking(end).await.context("the source stopped in the middle")?;
+        self.failure.lock().take().map_or(Ok(()), Err)
     }
 }

@@ -1,8 +1,11 @@
 //! Writing to standard output.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use tokio::sync::oneshot;
 
 /// Writes text and a line end to standard output.
 ///
@@ -39,6 +42,31 @@ pub fn table<const N: usize>(
 /// Whether a person is looking.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Tells when standard output has no reader any more. A file or a terminal has none that could
+/// leave.
+///
+/// # Errors
+/// When the thread that looks cannot be started.
+pub fn reader_leaves() -> Result<oneshot::Receiver<()>> {
+    let (left, leaves) = oneshot::channel();
+    let look = move || {
+        let stdout = io::stdout();
+        while !left.is_closed() {
+            let mut looked = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+            let found = nix::poll::poll(&mut looked, PollTimeout::from(500_u16));
+            let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+            let is_gone = looked[0].revents().is_some_and(|seen| seen.intersects(gone));
+            if found.is_err() || is_gone {
+                // Nobody waiting for it is fine.
+                return left.send(()).unwrap_or_default();
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("stdout".to_owned());
+    thread.spawn(look).context("cannot start a thread")?;
+    Ok(leaves)
 }
 
 /// Whether the reader of standard output has gone away, as `head` does: the ordinary end.

@@ -18,6 +18,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("history", &["schemas"]),
     ("api", &["schemas", "cluster", "policy", "history"]),
     ("lab", &["schemas"]),
+    ("testing", &[]),
 ];
 
 /// Foreign crates that say what a folder is about, and the only folders that may use them.
