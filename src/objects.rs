@@ -1,0 +1,185 @@
+//! A folder of manifests as a whole: who is there, which policies hold, and what could not be
+//! read. `explain` and `reach` answer from it, without any cluster.
+
+pub mod alike;
+mod doubts;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use cluster::manifests::{self, Manifests};
+use cluster::{Broken, Index, Limits, Object, Tables, View};
+use policy::{Assume, Compiled, Document, Problem, Settings, Severity};
+use schemas::UnixNanos;
+use serde_json::{Value, json};
+
+pub use doubts::Doubts;
+
+/// The time that offline questions are about: after everything that the manifests say.
+pub const NOW: UnixNanos = UnixNanos::MAX;
+
+/// A cluster as its manifests describe it.
+pub struct Described {
+    /// Who is there.
+    pub view: View,
+    /// Which policies hold.
+    pub policies: Compiled,
+    /// What is wrong with the policies.
+    pub problems: Vec<Problem>,
+    /// Everything that could not be read.
+    pub broken: Vec<Broken>,
+    /// What the policies cannot know of that.
+    pub doubts: Doubts,
+    /// Blocks of addresses that the policies speak of.
+    pub nets: Vec<ipnet::IpNet>,
+    /// The index that the view is of.
+    _index: Index,
+}
+
+/// Reads a folder or a file of manifests.
+///
+/// # Errors
+/// When the path itself cannot be read. What lies in it and cannot be is named in the answer.
+pub fn read(path: &Path, assume: Assume) -> Result<Described> {
+    let found = manifests::read(path).context("no manifests, no answers")?;
+    Ok(describe(found, assume))
+}
+
+/// The cluster that these manifests describe.
+#[must_use]
+pub fn describe(found: Manifests, assume: Assume) -> Described {
+    let Manifests { objects, mut broken, .. } = found;
+    let limits = Limits { objects: objects.len().max(1), ..Limits::default() };
+    // Each object may make a label set and an endpoint, and asked addresses come on top.
+    let tables = Tables::new(2 * objects.len() + limits.outside + 16);
+    let (mut index, reader) = Index::new(limits, tables);
+    broken.extend(index.replace_all(&objects, UnixNanos::default()));
+    broken.sort_by(|one, other| one.source.cmp(&other.source));
+    let documents = documents(&objects, &broken);
+    let settings = Settings { assume, ..Settings::default() };
+    let (policies, problems) = Compiled::compile(&documents, &settings);
+    Described {
+        view: reader.view(),
+        policies,
+        problems,
+        doubts: Doubts::of(&broken),
+        broken,
+        nets: nets_in(&documents),
+        _index: index,
+    }
+}
+
+/// The documents that policies are compiled from. What could not be read and might be a policy is
+/// among them, so that the verdicts that it could touch are `incomplete`.
+#[must_use]
+pub fn documents(objects: &[Object], broken: &[Broken]) -> Vec<Document> {
+    let readable = objects.iter().filter(|object| policy::reads(&object.api_version, &object.kind));
+    readable.map(document).chain(broken.iter().filter_map(unreadable)).collect()
+}
+
+/// An object as the policies are compiled from it.
+#[must_use]
+pub fn document(object: &Object) -> Document {
+    Document { source: object.source.to_string(), body: object.body.clone() }
+}
+
+/// What stands for an object that could not be read; `None` when it is surely no policy.
+#[must_use]
+pub fn unreadable(broken: &Broken) -> Option<Document> {
+    let source = broken.source.to_string();
+    let Some(kind) = &broken.kind else {
+        return Some(Document { source, body: Value::String(broken.problem.clone()) });
+    };
+    let api_version = broken.api_version.as_deref().unwrap_or_default();
+    let is_policy = policy::reads(api_version, kind) || kind.contains("NetworkPolicy");
+    let is_indexed = cluster::Kind::of(group(api_version), kind).is_some();
+    if !is_policy || is_indexed {
+        return None;
+    }
+    let body = json!({
+        "apiVersion": api_version, "kind": &**kind,
+        "metadata": {"name": broken.name.as_deref(), "namespace": broken.namespace.as_deref()},
+        "spec": broken.problem,
+    });
+    Some(Document { source, body })
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Every block and address that a policy could compare an address with. An EndpointSlice counts
+/// where a rule speaks of a service.
+fn nets_in(documents: &[Document]) -> Vec<ipnet::IpNet> {
+    fn walk(value: &Value, nets: &mut Vec<ipnet::IpNet>) {
+        match value {
+            Value::String(text) => {
+                let block = text.parse::<ipnet::IpNet>();
+                let net = block.or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into));
+                nets.extend(net.ok().map(|net| net.trunc()));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, nets)),
+            Value::Object(fields) => fields.values().for_each(|value| walk(value, nets)),
+            _ => {}
+        }
+    }
+    fn speaks_of_services(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter().any(speaks_of_services),
+            Value::Object(fields) => {
+                fields.iter().any(|(name, value)| name == "services" || speaks_of_services(value))
+            }
+            _ => false,
+        }
+    }
+    let kind =
+        |document: &Document| document.body.get("kind").and_then(Value::as_str).map(String::from);
+    let with_slices = documents.iter().any(|one| speaks_of_services(&one.body));
+    let mut nets = Vec::new();
+    for document in documents {
+        match kind(document).as_deref() {
+            Some("Node") => {}
+            Some("EndpointSlice") if !with_slices => {}
+            Some("EndpointSlice") => walk(&document.body, &mut nets),
+            _ => walk(document.body.get("spec").unwrap_or(&Value::Null), &mut nets),
+        }
+    }
+    nets.sort_unstable();
+    nets.dedup();
+    nets
+}
+
+// === impl Described ===
+
+impl Described {
+    /// Everything that could not be read, each once, as `file:line: object: what is wrong`.
+    pub fn errors(&self) -> Vec<String> {
+        let refused = self.problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let already = |problem: &&Problem| {
+            !self.broken.iter().any(|broken| broken.source.to_string() == problem.source)
+        };
+        let broken = self.broken.iter().map(ToString::to_string);
+        broken.chain(refused.filter(already).map(ToString::to_string)).collect()
+    }
+
+    /// What the policies say that hardly means what it says.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.problems.iter().filter(|one| one.severity == Severity::Warning);
+        warnings.map(ToString::to_string).collect()
+    }
+
+    /// Names on standard error what is wrong; says whether everything given could be used.
+    pub fn report(&self) -> bool {
+        for warning in self.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        let errors = self.errors();
+        for error in &errors {
+            eprintln!("error: {error}");
+        }
+        errors.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;
