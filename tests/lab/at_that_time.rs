@@ -1,6 +1,7 @@
 //! Rows name who had an address, and which policies held, when their connections were opened.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lab::{Object, Outcome, Protocol};
 use serde_json::{Value, json};
@@ -26,6 +27,11 @@ fn in_one_window_an_address_goes_to_another_pod_and_a_policy_changes() {
     for round in 0..2 {
         let (good, bad) = (format!("good-{round}"), format!("bad-{round}"));
         let had = lab.add_pod(client(&good, "good")).unwrap();
+        // A pod that comes and goes between two looks into the folder was never there. From here
+        // on nothing waits for the daemon.
+        testing::eventually("the pod to be known", Duration::from_secs(10), || {
+            daemon.log().contains(&format!("x/{good} ")).then_some(())
+        });
         ask(&lab, &good, server.into(), Outcome::Connected);
         steps.push((good.clone(), "allow"));
 

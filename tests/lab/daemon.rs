@@ -219,7 +219,7 @@ api: {{listen: '127.0.0.1:{port}'}}
     pub(crate) fn flows(&self) -> Vec<Value> {
         let folder = self.history().display().to_string();
         let mut command = Command::new(WHYFLOW);
-        let arguments = ["flows", "--json", "--folder", &folder, "--limit", "1000000"];
+        let arguments = ["flows", "--json", "--folder", &folder, "--limit", "100000"];
         let output = command.args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
