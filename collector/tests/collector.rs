@@ -13,12 +13,25 @@ mod traffic;
 #[path = "collector/counting.rs"]
 mod counting;
 
+#[path = "collector/packets.rs"]
+mod packets;
+
 #[path = "collector/connections.rs"]
 mod connections;
 
 #[path = "collector/evidence.rs"]
 mod evidence;
 
+
+#[path = "collector/translation.rs"]
+mod translation;
+
+#[path = "collector/guests.rs"]
+mod guests;
+#[path = "collector/interfaces.rs"]
+mod interfaces;
+#[path = "collector/restart.rs"]
+mod restart;
 
 #[path = "collector/recording.rs"]
 mod recording;

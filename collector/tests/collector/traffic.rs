@@ -9,14 +9,25 @@ use crate::world::inside;
 
 /// Sends bytes over one TCP connection; the server in the other namespace sends as many back.
 pub(crate) fn exchange(from: &str, to: &str, server: SocketAddr, bytes: usize) {
+    exchange_through(from, to, server, server, bytes);
+}
+
+/// The same, called at one address and served at another.
+pub(crate) fn exchange_through(
+    from: &str,
+    to: &str,
+    called: SocketAddr,
+    served: SocketAddr,
+    bytes: usize,
+) {
     thread::scope(|scope| {
-        let listener = inside(to, || TcpListener::bind(server).expect("a free port"));
+        let listener = inside(to, || TcpListener::bind(served).expect("a free port"));
         scope.spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
             read_exactly(&mut stream, bytes);
             write_all(&mut stream, bytes);
         });
-        let mut stream = inside(from, || TcpStream::connect(server).expect("a server"));
+        let mut stream = inside(from, || TcpStream::connect(called).expect("a server"));
         write_all(&mut stream, bytes);
         read_exactly(&mut stream, bytes);
     });
