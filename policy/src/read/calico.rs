@@ -127,10 +127,11 @@ pub(crate) fn of_service_account(selector: &Selector) -> Selector {
     }
 }
 
-/// Notes a `global()` where it has no meaning.
+/// Notes a `global()` where an API server refuses it: what stores it all the same is read by
+/// Calico as `all()`, or in a namespace selector as no namespace.
 pub(crate) fn refuse_global(selector: Option<&Selector>, path: &str, faults: &mut Faults) {
     if selector.is_some_and(Selector::has_global) {
-        faults.error(path, "global() may only stand alone, in a rule's namespaceSelector");
+        faults.refuse(path, "global() may only stand alone, in a rule's namespaceSelector");
     }
 }
 
