@@ -83,8 +83,19 @@ fn kernel(
     let stored = spool.last_ledger(&settings.node, &boot_id());
     let config = settings.collector_config(capture);
     let (source, control) = collector::open(config, tables, metrics, stored.as_ref())?;
-    let handle = Handle::new(KERNEL, Some(Control::Kernel(control)), watch.transpose()?);
-    Ok(handle.running(source))
+    let watch = watch.transpose()?;
+    let follower = watch.as_ref().map(Watch::follower);
+    let known = move |batch: Batch<Observation>| {
+        let mut follower = follower.clone();
+        async move {
+            if let Some(follower) = &mut follower {
+                follower.known_until(batch.to).await;
+            }
+            batch
+        }
+    };
+    let handle = Handle::new(KERNEL, Some(Control::Kernel(control)), watch);
+    Ok(handle.running(source.then(known)))
 }
 
 /// A recording: what is known of the cluster is always as of its batch's time.

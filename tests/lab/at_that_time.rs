@@ -27,8 +27,7 @@ fn in_one_window_an_address_goes_to_another_pod_and_a_policy_changes() {
     for round in 0..2 {
         let (good, bad) = (format!("good-{round}"), format!("bad-{round}"));
         let had = lab.add_pod(client(&good, "good")).unwrap();
-        // A pod that comes and goes between two looks into the folder was never there. From here
-        // on nothing waits for the daemon.
+        // A pod that comes and goes between two looks into the folder was never there.
         testing::eventually("the pod to be known", Duration::from_secs(10), || {
             daemon.log().contains(&format!("x/{good} ")).then_some(())
         });
@@ -41,8 +40,14 @@ fn in_one_window_an_address_goes_to_another_pod_and_a_policy_changes() {
         ask(&lab, &bad, server.into(), Outcome::TimedOut);
         steps.push((bad.clone(), "deny"));
 
+        let sets = |daemon: &Daemon| daemon.log().matches("policies in force").count();
+        let before = sets(&daemon);
         lab.apply_policies([allow(&["good", "bad"])]).unwrap();
         ask(&lab, &bad, server.into(), Outcome::Connected);
+        // What a file said between two looks, and does not say any more, nobody can know.
+        testing::eventually("the policies to be known", Duration::from_secs(10), || {
+            (sets(&daemon) > before).then_some(())
+        });
         steps.push((bad.clone(), "allow"));
 
         lab.delete_pod(&format!("x/{bad}")).unwrap();
@@ -62,7 +67,16 @@ fn in_one_window_an_address_goes_to_another_pod_and_a_policy_changes() {
     let said: BTreeSet<(String, String)> =
         to_server.clone().map(|row| (text(&row["source"]["name"]), text(&row["action"]))).collect();
     let expected = steps.iter().map(|(pod, action)| (pod.clone(), (*action).to_owned())).collect();
-    assert_eq!(said, expected);
+    let short = |row: &&Value| {
+        let key = [&row["source"]["name"], &row["action"], &row["outcome"], &row["seen"]];
+        format!("{key:?} {} {} {}", row["policy_revision"], row["first_seen"], row["counters"])
+    };
+    assert_eq!(
+        said,
+        expected,
+        "{:#?}",
+        to_server.clone().map(|row| short(&row)).collect::<Vec<_>>()
+    );
     let revisions = |action: &str, pod: &str| -> BTreeSet<String> {
         let of = to_server.clone().filter(|row| row["action"] == action);
         let of = of.filter(|row| row["source"]["name"] == pod);
