@@ -55,7 +55,9 @@ pub(crate) fn assemble(
     for read in without_duplicates(reads, problems) {
         parts.take(read);
     }
-    let Parts { mut policies, tiers, broken_tiers, facts } = parts;
+    let Parts { mut policies, tiers, broken_tiers, mut facts } = parts;
+    let addresses = facts.hosts.iter().flat_map(|host| host.addresses.written());
+    facts.host_addresses = addresses.copied().collect();
     for policy in &mut policies {
         if broken_tiers.contains(&policy.name.tier) {
             let reason = format!("its Tier {} could not be read", policy.name.tier);

@@ -49,25 +49,38 @@ impl Role {
             EndpointKind::NetworkSet | EndpointKind::Network => Self::Outside,
         }
     }
+
+    /// Whether this is neither a pod nor a node.
+    const fn is_outside(kind: EndpointKind) -> bool {
+        matches!(kind, EndpointKind::NetworkSet | EndpointKind::Network)
+    }
 }
 
 // === impl End ===
 
 impl<'a> End<'a> {
     pub(crate) fn new(party: Party<'a>, facts: &'a Facts, assume: Assume) -> Self {
-        let role = Role::of(party.endpoint, assume);
         // Whoever has exactly one address is reached by it.
         let only = match party.endpoint.addresses[..] {
             [only] => Some(only),
             _ => None,
         };
-        Self { endpoint: party.endpoint, addr: party.addr.or(only), role, facts }
+        let addr = party.addr.or(only);
+        let role = match Role::of(party.endpoint, assume) {
+            // A host that is no node of the cluster, or whose Node is not known.
+            Role::Outside if facts.is_host(addr) => Role::Node,
+            role => role,
+        };
+        Self { endpoint: party.endpoint, addr, role, facts }
     }
 
     /// The node that this end is, or runs on; empty when not known.
     pub(crate) fn node(&self) -> &'a str {
         match (self.endpoint.kind, &*self.endpoint.node) {
             (EndpointKind::HostEndpoint, "") => &self.endpoint.name,
+            (kind, "") if Role::is_outside(kind) => {
+                self.hosts().list.first().map_or("", |host| &host.node)
+            }
             (_, node) => node,
         }
     }
@@ -130,8 +143,11 @@ impl<'a> End<'a> {
         if !named.is_empty() && self.endpoint.kind == EndpointKind::HostEndpoint {
             return Hosts { list: named, or_none: false };
         }
-        let of_node = || all().filter(|host| *host.node == *self.node());
         let has = |host: &&HostEndpoint| self.addr.is_some_and(|addr| host.addresses.holds(addr));
+        if Role::is_outside(self.endpoint.kind) {
+            return Hosts { list: all().filter(has).collect(), or_none: false };
+        }
+        let of_node = || all().filter(|host| *host.node == *self.node());
         let by_address: SmallVec<_> = of_node().filter(has).collect();
         if !by_address.is_empty() {
             return Hosts { list: by_address, or_none: false };
@@ -143,6 +159,11 @@ impl<'a> End<'a> {
         let may = |host: &&HostEndpoint| self.addr.is_none() || host.addresses.is_empty();
         let list: SmallVec<_> = of_node().filter(may).collect();
         Hosts { or_none: !list.is_empty(), list }
+    }
+
+    /// The address, where it tells which host endpoint this is.
+    pub(crate) fn host_addr(&self) -> Option<Addr> {
+        self.addr.filter(|_| self.role == Role::Node && !self.facts.hosts.is_empty())
     }
 
     /// Whether both ends are one pod.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use schemas::{Endpoint, Labels, Protocol};
+use schemas::{Addr, Endpoint, Labels, Protocol};
 
 use crate::nets::Nets;
 use crate::read::calico::keys;
@@ -14,6 +14,8 @@ use crate::read::facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile};
 pub(crate) struct Facts {
     pub(crate) sets: Vec<NetworkSet>,
     pub(crate) hosts: Vec<HostEndpoint>,
+    /// The addresses of all of them.
+    pub(crate) host_addresses: Nets,
     pub(crate) nodes: FxHashMap<Arc<str>, Node>,
     /// Labels of namespaces.
     pub(crate) namespaces: FxHashMap<Arc<str>, Labels>,
@@ -38,6 +40,11 @@ impl Facts {
         }
         let of = |name: String| self.profiles.get(&*name)?.labels.get(key);
         of(namespace_profile(&endpoint.namespace)).or_else(|| of(account_profile(endpoint)))
+    }
+
+    /// Whether a host endpoint expects this address.
+    pub(crate) fn is_host(&self, addr: Option<Addr>) -> bool {
+        addr.is_some_and(|addr| self.host_addresses.holds(addr))
     }
 
     /// A label of a network set as a selector sees it: its own, and those of its namespace.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::Equivalent;
 use rustc_hash::FxHashMap;
+use schemas::Addr;
 use schemas::endpoint::DeclaredPort;
 
 use crate::assemble::PolicySet;
@@ -61,8 +62,8 @@ struct Identity {
     namespace: Arc<str>,
     labels: [u64; 3],
     account: Arc<str>,
-    /// Of a node alone.
-    node: Option<(Arc<str>, Arc<str>)>,
+    /// Of a node alone: its names, and its address where host endpoints are told apart by it.
+    node: Option<(Arc<str>, Arc<str>, Option<Addr>)>,
     ports: Box<[DeclaredPort]>,
 }
 
@@ -79,7 +80,7 @@ struct Parts<'a> {
     namespace: &'a str,
     labels: [u64; 3],
     account: &'a str,
-    node: Option<(&'a str, &'a str)>,
+    node: Option<(&'a str, &'a str, Option<Addr>)>,
     ports: &'a [DeclaredPort],
 }
 
@@ -241,11 +242,11 @@ fn is_given(key: &str) -> bool {
 // === impl Asked ===
 
 impl Asked<'_> {
-    /// What a role's policies can see: of a pod its labels, of a node its name, of anything else
+    /// What a role's policies can see: of a pod its labels, of a node its names, of anything else
     /// nothing but its address.
     fn parts(&self) -> Parts<'_> {
         let endpoint = self.end.endpoint;
-        let node = || Some((&*endpoint.name, self.end.node()));
+        let node = || Some((&*endpoint.name, self.end.node(), self.end.host_addr()));
         let labels = [
             endpoint.labels.id(),
             endpoint.namespace_labels.id(),
@@ -274,7 +275,7 @@ impl Asked<'_> {
             namespace: namespace.into(),
             labels,
             account: account.into(),
-            node: node.map(|(name, node)| (name.into(), node.into())),
+            node: node.map(|(name, node, addr)| (name.into(), node.into(), addr)),
             ports: ports.into(),
         }
     }
@@ -301,7 +302,7 @@ impl Identity {
             namespace: &self.namespace,
             labels: self.labels,
             account: &self.account,
-            node: self.node.as_ref().map(|(name, node)| (&**name, &**node)),
+            node: self.node.as_ref().map(|(name, node, addr)| (&**name, &**node, *addr)),
             ports: &self.ports,
         }
     }

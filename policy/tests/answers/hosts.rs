@@ -133,3 +133,51 @@ fn what_is_allowed_before_the_tiers_is_not_asked_again() {
     let answer = ask(&(host("node-a", "*") + &late[4..]), "shop/far > node-a TCP 8080");
     assert_eq!(answer.ingress.verdict, Verdict::Deny);
 }
+
+#[test]
+fn a_node_has_the_host_endpoint_of_the_address_in_use() {
+    let one = |name: &str, addr: &str| {
+        format!(
+            "{{apiVersion: projectcalico.org/v3, kind: HostEndpoint, metadata: {{name: {name}, \
+             labels: {{on: {name}}}}}, spec: {{node: node-c, expectedIPs: [{addr}], profiles: \
+             [projectcalico-default-allow]}}}}\n---\n"
+        )
+    };
+    let policy = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: \
+                  a}, spec: {selector: on == 'inner', ingress: [{action: Deny}]}}";
+    let text = one("inner", "192.168.7.1") + &one("outer", "203.0.113.1") + policy;
+    let (compiled, problems) = compile(&text, Settings::default());
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut world = world();
+    world.node("node-c", "", "192.168.7.1 203.0.113.1");
+    let node = world.end("node-c");
+    let from = world.end("shop/web");
+    let verdict = |addr: &str| {
+        let to = policy::Party { addr: Some(crate::world::ip(addr).into()), endpoint: &node };
+        let question = policy::Question {
+            from: crate::world::party(&from),
+            to,
+            protocol: schemas::Protocol::TCP,
+            port: 80,
+            source_port: None,
+        };
+        compiled.judge(&question).ingress.verdict
+    };
+    assert_eq!(verdict("203.0.113.1"), Verdict::Allow);
+    assert_eq!(verdict("192.168.7.1"), Verdict::Deny);
+}
+
+#[test]
+fn a_host_outside_the_cluster_has_its_host_endpoint_by_address() {
+    let host = "{apiVersion: projectcalico.org/v3, kind: HostEndpoint, metadata: {name: old-db, \
+                labels: {on: old-db}}, spec: {node: old-db, expectedIPs: [203.0.113.7]}}\n---\n";
+    let policy = global(
+        "types: [Ingress], ingress: [{action: Allow, source: {selector: app == \
+                         'web'}}]",
+    );
+    let text = format!("{host}{policy}");
+    assert_eq!(ask(&text, "shop/web > 203.0.113.7 TCP 80").verdict, Verdict::Allow);
+    let denied = ask(&text, "shop/far > 203.0.113.7 TCP 80");
+    assert_eq!(denied.ingress.hits, ["0|default|gnp:hosts|deny|-1"]);
+    assert_eq!(ask(&text, "shop/far > 203.0.113.8 TCP 80").verdict, Verdict::Allow);
+}
