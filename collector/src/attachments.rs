@@ -59,14 +59,13 @@ impl Attachments {
         }
         let known: Vec<(u64, KnownNetns)> = bpf::read_all(map)?;
         let found = known.iter().find(|(known, _)| *known == cookie);
-        entry.number = match found {
-            Some((_, found)) => found.number,
-            None => {
-                let taken: FxHashSet<u64> = known.iter().map(|(_, netns)| netns.number).collect();
-                (1..=NUMBER_MAX)
-                    .find(|number| !taken.contains(number))
-                    .ok_or(io::ErrorKind::StorageFull)?
-            }
+        entry.number = if let Some((_, found)) = found {
+            found.number
+        } else {
+            let taken: FxHashSet<u64> = known.iter().map(|(_, netns)| netns.number).collect();
+            (1..=NUMBER_MAX)
+                .find(|number| !taken.contains(number))
+                .ok_or(io::ErrorKind::StorageFull)?
         };
         bpf::update(map, &cookie, &entry)?;
         Ok(u32::try_from(entry.number).unwrap_or(0))

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, RecordBatch, StringBuilder, UInt16Builder,
-    UInt32Builder, UInt64Builder, UInt8Builder,
+    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, RecordBatch, StringBuilder, UInt8Builder,
+    UInt16Builder, UInt32Builder, UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
@@ -103,7 +103,8 @@ pub(crate) fn read(
     if batch.num_rows() == 0 {
         return Err(ArrowError::SchemaError("a batch without a row, and so without a time".into()));
     }
-    let time = |column: usize| UnixNanos(batch.column(column).as_primitive::<UInt64Type>().value(0));
+    let time =
+        |column: usize| UnixNanos(batch.column(column).as_primitive::<UInt64Type>().value(0));
     let rows = (0..batch.num_rows()).map(|row| observation(batch, row, names));
     let rows = rows.filter(|row| row.packets > 0).collect();
     Ok((time(0), time(1), rows))

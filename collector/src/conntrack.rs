@@ -234,7 +234,9 @@ impl Entries {
         let is_unseen = |entry: &Entry| entry.round != self.round && !entry.has_ended;
         let unseen: Vec<Tuple> =
             self.by_tuple.iter().filter(|(_, it)| is_unseen(it)).map(|(tuple, _)| *tuple).collect();
-        unseen.into_iter().for_each(|tuple| self.end(tuple, generation));
+        for tuple in unseen {
+            self.end(tuple, generation);
+        }
     }
 
     fn let_go(&mut self, drained: u64) {

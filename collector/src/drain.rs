@@ -374,7 +374,7 @@ impl Drain {
             }
             let netns = u32::from(key.scope >> 1);
             let at = crate::kernel::abi::InterfaceKey { netns, ifindex: key.ifindex };
-            let interface = table.get(&at).map_or_else(|| "".into(), |it| it.interface.label());
+            let interface = table.get(&at).map_or_else(String::new, |it| it.interface.label());
             let direction = direction_name(crate::attachments::direction_of(key.scope));
             let label =
                 OverflowLabel { interface: interface.into(), direction, reason: key.reason_name() };

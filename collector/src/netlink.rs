@@ -37,7 +37,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Attributes one after the other: number and value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
 
 /// What one read found.
@@ -141,12 +141,12 @@ fn next_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
 
 impl<'a> Attributes<'a> {
     /// The value of the first attribute of a number.
-    pub(crate) fn get(self, number: u16) -> Option<&'a [u8]> {
-        self.into_iter().find(|(known, _)| *known == number).map(|(_, value)| value)
+    pub(crate) fn get(&self, number: u16) -> Option<&'a [u8]> {
+        self.clone().find(|(known, _)| *known == number).map(|(_, value)| value)
     }
 
     /// The attributes inside an attribute.
-    pub(crate) fn nested(self, number: u16) -> Option<Attributes<'a>> {
+    pub(crate) fn nested(&self, number: u16) -> Option<Attributes<'a>> {
         self.get(number).map(Attributes)
     }
 }

@@ -154,7 +154,9 @@ fn read_interfaces(folder: &Path, tables: &Tables) -> Result<(), RecordingError>
     let text = std::fs::read(&path).map_err(failed("read", &path))?;
     let interfaces: Vec<Interface> = serde_json::from_slice(&text)
         .map_err(|error| broken(&path, format!("it is not a list of interfaces ({error})")))?;
-    interfaces.into_iter().for_each(|interface| tables.interfaces.insert(interface));
+    for interface in interfaces {
+        tables.interfaces.insert(interface);
+    }
     Ok(())
 }
 

@@ -77,6 +77,7 @@ pub struct MirrorReport {
 }
 
 /// What this kernel offers.
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own, for people")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// Its release.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
+use aya::programs::ProgramError;
 use rustc_hash::FxHashMap;
 use schemas::{Direction, Interface, InterfaceId, InterfaceKind};
 
@@ -130,7 +131,11 @@ impl Watcher {
                 self.links.changes(WAIT_MILLISECONDS)
             };
             match changes {
-                Ok(Some(changes)) => changes.into_iter().for_each(|change| self.apply(change)),
+                Ok(Some(changes)) => {
+                    for change in changes {
+                        self.apply(change);
+                    }
+                }
                 Ok(None) => {
                     if let Err(error) = self.search() {
                         tracing::warn!(netns = &*self.netns.label, %error, "interfaces not listed");
@@ -172,9 +177,13 @@ impl Watcher {
             changes.iter().any(|change| matches!(change, Change::Is(it) if it.ifindex == ifindex))
         };
         let gone: Vec<u32> = self.watched.keys().copied().filter(|&it| !is_there(it)).collect();
-        gone.into_iter().for_each(|ifindex| self.apply(Change::Gone(ifindex)));
+        for ifindex in gone {
+            self.apply(Change::Gone(ifindex));
+        }
         self.forget_missed(is_there)?;
-        changes.into_iter().for_each(|change| self.apply(change));
+        for change in changes {
+            self.apply(change);
+        }
         Ok(())
     }
 
@@ -347,13 +356,15 @@ impl Watcher {
         } else {
             (&mut self.headerless, LinkHeader::None)
         };
-        match slot {
-            Some(capture) => Ok(capture),
-            None => {
-                let Shared { store, ticks, .. } = &*self.shared;
-                Ok(slot.insert(Capture::load(store, ticks, self.number, header)?))
-            }
+        if slot.is_none() {
+            let Shared { store, ticks, .. } = &*self.shared;
+            *slot = Some(Capture::load(store, ticks, self.number, header)?);
         }
+        slot.as_mut().ok_or(OpenError::Program {
+            attempt: "find",
+            program: "whyflow_ingress",
+            source: Box::new(ProgramError::NotLoaded),
+        })
     }
 
     /// Removes an interface's hooks, and notes that it is gone.

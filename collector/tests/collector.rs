@@ -2,6 +2,9 @@
 //! interfaces' own counters. Needs root and BPF; without them every test says so and, with
 //! `CI=true`, fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "what was compared is shown where it differs")]
+
 #[path = "collector/world.rs"]
 mod world;
 
@@ -21,7 +24,6 @@ mod connections;
 
 #[path = "collector/evidence.rs"]
 mod evidence;
-
 
 #[path = "collector/translation.rs"]
 mod translation;

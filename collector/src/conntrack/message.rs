@@ -58,8 +58,8 @@ pub(super) fn dump_request(dump: Dump) -> (u16, Vec<u8>) {
 /// The event that a message tells of, when it is of a translated connection.
 pub(super) fn parse(message: Message<'_>) -> Option<Event> {
     let attributes = Attributes(message.body.get(HEADER..)?);
-    let original = tuple(attributes.nested(ORIGINAL)?)?;
-    let reply = tuple(attributes.nested(REPLY)?)?;
+    let original = tuple(&attributes.nested(ORIGINAL)?)?;
+    let reply = tuple(&attributes.nested(REPLY)?)?;
     match message.kind {
         NEW => {
             let status = attributes.get(STATUS)?.try_into().ok()?;
@@ -71,7 +71,7 @@ pub(super) fn parse(message: Message<'_>) -> Option<Event> {
     }
 }
 
-fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
+fn tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let ip = attributes.nested(IP)?;
     let proto = attributes.nested(PROTO)?;
     let (src, dst) = match (ip.get(V4_SRC), ip.get(V4_DST)) {

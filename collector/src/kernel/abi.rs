@@ -245,18 +245,15 @@ impl Tally {
         u16::try_from(self.bytes >> 48).unwrap_or_default()
     }
 
-    /// Both together; the later time stands where `self` is the later row.
+    /// Both together, with the later of their times, which wrap.
     pub(crate) fn with(self, other: Self) -> Self {
         let flags = (self.packets | other.packets) & !LOW_48;
+        let is_later = self.last().wrapping_sub(other.last()) < 1 << 15;
+        let later = if is_later { self } else { other };
         Self {
             packets: flags | (self.packets() + other.packets()) & LOW_48,
-            bytes: self.bytes & !LOW_48 | (self.bytes() + other.bytes()) & LOW_48,
+            bytes: later.bytes & !LOW_48 | (self.bytes() + other.bytes()) & LOW_48,
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of(packets: u64, flags: u16, bytes: u64, last: u16) -> Self {
-        Self { packets: packets | u64::from(flags) << 48, bytes: bytes | u64::from(last) << 48 }
     }
 }
 

@@ -61,8 +61,8 @@ struct Element {
 #[repr(C)]
 #[derive(Default)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    to: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -85,7 +85,7 @@ struct Object {
 struct Info {
     fd: u32,
     length: u32,
-    info: u64,
+    at: u64,
 }
 
 /// How large a map is, of `struct bpf_map_info`.
@@ -168,7 +168,7 @@ pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn shape(fd: BorrowedFd<'_>) -> io::Result<MapShape> {
     let mut shape = MapShape::default();
     let mut attributes =
-        Info { fd: raw(fd), length: u32_of(size_of::<MapShape>()), info: address(&raw mut shape) };
+        Info { fd: raw(fd), length: u32_of(size_of::<MapShape>()), at: address(&raw mut shape) };
     call(OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(shape)
 }
@@ -227,8 +227,8 @@ where
     let mut started = false;
     loop {
         let mut attributes = Batch {
-            in_batch: if started { address(cursor.as_ptr()) } else { 0 },
-            out_batch: address(cursor.as_mut_ptr()),
+            from: if started { address(cursor.as_ptr()) } else { 0 },
+            to: address(cursor.as_mut_ptr()),
             keys: address(keys.as_mut_ptr()),
             values: address(values.as_mut_ptr()),
             count: u32_of(BATCH),

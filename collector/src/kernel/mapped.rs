@@ -31,7 +31,7 @@ unsafe impl<T: Plain> Sync for Mapped<T> {}
 impl<T: Plain> Mapped<T> {
     /// Maps `length` elements, which the map must have.
     pub(crate) fn new(fd: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        let bytes = length.checked_mul(size_of::<T>()).unwrap_or(usize::MAX);
+        let bytes = length.saturating_mul(size_of::<T>());
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe {
             libc::mmap(

@@ -88,12 +88,13 @@ impl Store {
                 maps.hash::<FlowKey, Spilled>("spilled_0", config.fallback_places)?,
                 maps.hash::<FlowKey, Spilled>("spilled_1", config.fallback_places)?,
             ],
-            drops: match has_drops {
-                true => Some([
+            drops: if has_drops {
+                Some([
                     maps.hash::<DropKey, Dropped>("drops_0", drops)?,
                     maps.hash::<DropKey, Dropped>("drops_1", drops)?,
-                ]),
-                false => None,
+                ])
+            } else {
+                None
             },
             overflows: maps
                 .hash::<OverflowKey, Overflow>("overflows", config.interfaces_max * 4)?,

@@ -46,7 +46,8 @@ fn short_connections_with_ports_reused_and_syns_repeated_are_counted_exactly() {
                 }
             }
         });
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| call(&one, server, &made))).collect();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| call(&one, server, &made))).collect();
         while clients.iter().any(|client| !client.is_finished()) {
             seen.read_drains(&mut running, 1);
         }

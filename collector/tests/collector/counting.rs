@@ -171,15 +171,21 @@ fn a_reader_that_waits_costs_no_packet() {
     let mut world = World::new();
     let node = world.namespace("node");
     let pod = world.pod(&node, 1);
-    let config =
-        Config { batches_max: 1, rows_max: 3, interval: Duration::from_millis(50), ..world.config(&[&node]) };
+    let config = Config {
+        batches_max: 1,
+        rows_max: 3,
+        interval: Duration::from_millis(50),
+        ..world.config(&[&node])
+    };
     let mut running = world.open(config, None);
     running.until_attached(&[(&node, "pod-1")]);
     let to = "10.77.1.1:9".parse().unwrap();
     // Nobody reads: after a few batches the drain stands still, and the table counts on.
     let sockets: Vec<_> = (0..20).map(|_| udp(&pod, to)).collect();
     for _ in 0..500 {
-        sockets.iter().for_each(|socket| send(socket, b"x"));
+        for socket in &sockets {
+            send(socket, b"x");
+        }
     }
     let mut seen = Seen::default();
     seen.read_until_exact(&mut running, &[(&node, "pod-1")]);

@@ -113,7 +113,8 @@ fn a_closed_port_a_full_buffer_and_a_pods_own_rule_are_told_apart() {
     let Node { world, name, pods, mut running } = node();
     let at = (id_of(&running, &name, "pod-2"), Direction::Egress);
     let mut seen = Seen::default();
-    let total = |seen: &Seen, running: &Running, reason: &str| packets(&drops(seen, running, reason, at));
+    let total =
+        |seen: &Seen, running: &Running, reason: &str| packets(&drops(seen, running, reason, at));
 
     datagrams(&pods[0], "10.77.2.2:53".parse().unwrap(), 20, 10);
     // A buffer that nobody reads.

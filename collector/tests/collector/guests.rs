@@ -57,8 +57,7 @@ impl Guest {
 
     /// What it has seen, with what the interface had carried before.
     fn seen(&self) -> Carried {
-        let map: Array<_, [u64; 2]> =
-            Array::try_from(self.ebpf.map("guest").unwrap()).unwrap();
+        let map: Array<_, [u64; 2]> = Array::try_from(self.ebpf.map("guest").unwrap()).unwrap();
         let [packets, bytes] = map.get(&0, 0).unwrap();
         Carried { packets: packets + self.before.packets, bytes: bytes + self.before.bytes }
     }

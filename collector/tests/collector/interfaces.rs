@@ -1,6 +1,6 @@
 //! Interfaces come and go, and so do namespaces and collectors.
 
-use collector::{Attach, Config, OpenError, Tables};
+use collector::{Attach, Config, Metrics, OpenError, Tables};
 use schemas::{Direction, InterfaceKind};
 
 use crate::seen::{Seen, counters, id_of};
@@ -27,7 +27,10 @@ fn an_interface_that_appears_is_watched_and_one_that_goes_is_drained() {
         let id = id_of(&running, &node, &name);
         seen.read_until(&mut running, |seen| {
             let rows = seen.of(schemas::Protocol::UDP).filter(|row| row.interface == id);
-            rows.filter(|row| row.direction == Direction::Ingress).map(|row| row.packets).sum::<u64>() == 10
+            rows.filter(|row| row.direction == Direction::Ingress)
+                .map(|row| row.packets)
+                .sum::<u64>()
+                == 10
         });
     }
     until("the interfaces are forgotten", || {
@@ -35,7 +38,8 @@ fn an_interface_that_appears_is_watched_and_one_that_goes_is_drained() {
         running.control.report().interfaces.is_empty()
     });
     let links = format!("/sys/fs/bpf/whyflow/{}/links", world.name);
-    let pins: Vec<_> = std::fs::read_dir(links).unwrap().map(|it| it.unwrap().file_name()).collect();
+    let pins: Vec<_> =
+        std::fs::read_dir(links).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(pins, ["drops"]);
     let ids: Vec<u32> = running.tables.interfaces.all().iter().map(|it| it.id.0).collect();
     assert_eq!(ids, [1, 2, 3]);
@@ -135,7 +139,7 @@ fn a_second_collector_on_an_instance_is_refused() {
     let node = world.namespace("node");
     let config = world.config(&[&node]);
     let running = world.open(config.clone(), None);
-    let second = collector::open(config.clone(), &Tables::default(), Default::default(), None);
+    let second = collector::open(config.clone(), &Tables::default(), Metrics::default(), None);
     assert!(matches!(second, Err(OpenError::InUse { .. })));
     assert!(matches!(collector::unload(&config), Err(OpenError::InUse { .. })));
     Seen::default().finish(running);
@@ -189,7 +193,7 @@ fn a_namespace_that_is_not_there_is_named() {
     let mut world = World::new();
     let config = world.config(&["wf-no-such-namespace"]);
     world.adopt(&config.instance);
-    let error = collector::open(config, &Tables::default(), Default::default(), None);
+    let error = collector::open(config, &Tables::default(), Metrics::default(), None);
     let Err(error) = error else { panic!("it opens") };
     assert!(error.to_string().contains("/run/netns/wf-no-such-namespace"), "{error}");
 }

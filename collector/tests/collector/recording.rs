@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use collector::{Recorder, RecordingError, Tables, replay};
 use schemas::{
-    Addr, Batch, Direction, Drop, Interface, InterfaceId, InterfaceKind, Lane, Observation, Protocol,
-    TcpFlags, Tuple, UnixNanos,
+    Addr, Batch, Direction, Drop, Interface, InterfaceId, InterfaceKind, Lane, Observation,
+    Protocol, TcpFlags, Tuple, UnixNanos,
 };
 
 fn lane() -> Lane {
@@ -68,7 +68,9 @@ fn record(folder: &Path, tables: &Tables) {
         kind: InterfaceKind::Uplink,
     });
     let mut recorder = Recorder::create(folder, &lane(), tables).unwrap();
-    batches(tables).iter().for_each(|batch| recorder.record(batch).unwrap());
+    for batch in batches(tables) {
+        recorder.record(&batch).unwrap();
+    }
     recorder.finish().unwrap();
 }
 
@@ -108,7 +110,9 @@ fn a_recording_cut_off_ends_after_its_last_whole_batch() {
     let whole = std::fs::read(&path).unwrap();
     for kept in [whole.len() - 1, whole.len() * 3 / 4, whole.len() / 2, 40, 7, 0] {
         std::fs::write(&path, &whole[..kept]).unwrap();
-        let Ok((mut source, _control)) = replay::open(folder.path(), 0.0, &tables) else { continue };
+        let Ok((mut source, _control)) = replay::open(folder.path(), 0.0, &tables) else {
+            continue;
+        };
         let mut count = 0;
         while let Some(batch) = source.blocking_next() {
             assert_eq!(batch.rows.len(), batches(&tables)[count].rows.len());

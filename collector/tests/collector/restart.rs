@@ -31,7 +31,8 @@ impl Stored {
         let value: serde_json::Value = serde_json::from_str(line).expect("a whole line");
         if let Some(lost) = value["lost_in_crash"].as_array() {
             for entry in lost {
-                let entry: schemas::batch::LedgerEntry = serde_json::from_value(entry.clone()).unwrap();
+                let entry: schemas::batch::LedgerEntry =
+                    serde_json::from_value(entry.clone()).unwrap();
                 add(&mut self.lost, entry.direction, entry.packets, entry.bytes);
             }
         } else if !value["ledger"].is_null() {
@@ -144,13 +145,18 @@ fn kills_under_load_lose_only_what_is_counted_as_lost() {
         };
         let report = running.control.report();
         let hooks = &report.interfaces[0].hooks;
-        let carried = |it: collector::report::Carried| Carried { packets: it.packets, bytes: it.bytes };
+        let carried =
+            |it: collector::report::Carried| Carried { packets: it.packets, bytes: it.bytes };
         let all = (
             total(Direction::Ingress, carried(hooks[0].before)),
             total(Direction::Egress, carried(hooks[1].before)),
         );
         if all == counters(&node, "pod-1") {
-            println!("lost in crashes: {:?}; at the first line {:?}", stored.lost, (ingress, egress));
+            println!(
+                "lost in crashes: {:?}; at the first line {:?}",
+                stored.lost,
+                (ingress, egress)
+            );
             break;
         }
         left -= 1;
@@ -191,7 +197,8 @@ fn a_stop_drains_all_and_the_next_start_goes_on() {
     seen.until = None;
     running.until_attached(&[(&node, "pod-1")]);
     seen.read_until_exact(&mut running, &[(&node, "pod-1")]);
-    let datagrams = seen.of(schemas::Protocol::UDP).filter(|row| row.direction == Direction::Ingress);
+    let datagrams =
+        seen.of(schemas::Protocol::UDP).filter(|row| row.direction == Direction::Ingress);
     let datagrams = datagrams.filter(|row| row.tuple.dst_port == 9);
     assert_eq!(datagrams.map(|row| row.packets).sum::<u64>(), 600);
     seen.finish(running);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use schemas::{
-    Addr, Batch, Direction, InterfaceId, Ledger, Observation, Protocol, TcpFlags, Tuple, UnixNanos,
+    Addr, Batch, Direction, InterfaceId, Ledger, Observation, Protocol, Tuple, UnixNanos,
 };
 
 use crate::world::{PATIENCE, Running, inside, run};
@@ -52,7 +52,11 @@ impl Seen {
     }
 
     /// Reads batches until something holds of the sums.
-    pub(crate) fn read_until(&mut self, running: &mut Running, mut holds: impl FnMut(&Self) -> bool) {
+    pub(crate) fn read_until(
+        &mut self,
+        running: &mut Running,
+        mut holds: impl FnMut(&Self) -> bool,
+    ) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut left = 600;
@@ -131,11 +135,6 @@ impl Seen {
             row.drop.is_none() && row.interface == interface && row.direction == direction
         };
         self.rows.iter().filter(at).map(|row| u64::from(row.opened)).sum()
-    }
-
-    /// All TCP flags seen.
-    pub(crate) fn flags(&self) -> TcpFlags {
-        self.rows.iter().fold(TcpFlags::default(), |all, row| all.and(row.tcp_flags))
     }
 }
 

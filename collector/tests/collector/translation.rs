@@ -16,7 +16,10 @@ fn serve(world: &mut World) -> (String, [String; 2]) {
         [("ip", "10.96.0.10", "10.77.2.2"), ("ip6", "fd96::10", "[fd77:2::2]")]
     {
         nft(&node, &format!("add table {family} nat"));
-        nft(&node, &format!("add chain {family} nat pre {{ type nat hook prerouting priority -100; }}"));
+        nft(
+            &node,
+            &format!("add chain {family} nat pre {{ type nat hook prerouting priority -100; }}"),
+        );
         for (protocol, port) in [("tcp", 80), ("udp", 53)] {
             let matched = format!("{family} daddr {service} {protocol} dport {port}");
             nft(&node, &format!("add rule {family} nat pre {matched} dnat to {backend}:8080"));
@@ -27,7 +30,8 @@ fn serve(world: &mut World) -> (String, [String; 2]) {
 
 fn rows<'a>(seen: &'a Seen, src: &str, dst: &str) -> Vec<&'a Observation> {
     let (src, dst) = (addr(src), addr(dst));
-    let is_it = |row: &&Observation| row.tuple.src == src && row.tuple.dst == dst && row.drop.is_none();
+    let is_it =
+        |row: &&Observation| row.tuple.src == src && row.tuple.dst == dst && row.drop.is_none();
     seen.rows.iter().filter(is_it).collect()
 }
 
@@ -46,9 +50,10 @@ fn a_service_call_carries_its_backend_and_its_answer_too() {
         ("10.77.1.2", "10.96.0.10", "10.77.2.2", "10.96.0.10:80"),
         ("fd77:1::2", "fd96::10", "fd77:2::2", "[fd96::10]:80"),
     ] {
-        let listener: SocketAddr = match at.starts_with('[') {
-            true => "[fd77:2::2]:8080".parse().unwrap(),
-            false => "10.77.2.2:8080".parse().unwrap(),
+        let listener: SocketAddr = if at.starts_with('[') {
+            "[fd77:2::2]:8080".parse().unwrap()
+        } else {
+            "10.77.2.2:8080".parse().unwrap()
         };
         exchange_through(&client, &server, at.parse().unwrap(), listener, 100_000);
         seen.read_until(&mut running, |seen| !rows(seen, service, me).is_empty());

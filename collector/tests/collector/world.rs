@@ -15,7 +15,7 @@ use schemas::Ledger;
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// How long a condition may take to hold.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A node with pods: one namespace each, a veth from each pod to the node.
 pub(crate) struct World {
@@ -32,7 +32,6 @@ pub(crate) struct Running {
     pub(crate) source: Source,
     pub(crate) control: Control,
     pub(crate) tables: Tables,
-    pub(crate) registry: Registry,
 }
 
 /// Whether this machine can run these tests; if not, it says so, and with `CI=true` it fails.
@@ -120,12 +119,12 @@ impl World {
     /// Makes a pod with the addresses `10.77.N.2` and `fd77:N::2`, and a veth `pod-N` in the node.
     pub(crate) fn pod(&mut self, node: &str, number: u8) -> String {
         let pod = self.namespace(&format!("p{number}"));
-        self.wire(node, &pod, number);
+        Self::wire(node, &pod, number);
         pod
     }
 
     /// Joins a pod to the node.
-    pub(crate) fn wire(&mut self, node: &str, pod: &str, number: u8) {
+    pub(crate) fn wire(node: &str, pod: &str, number: u8) {
         let near = format!("pod-{number}");
         run(&format!("ip -n {node} link add {near} type veth peer name eth0 netns {pod}"));
         run(&format!("ip -n {node} addr add 10.77.{number}.1/24 dev {near}"));
@@ -158,7 +157,7 @@ impl World {
         let metrics = Metrics::register(&mut registry);
         let (source, control) =
             collector::open(config, &tables, metrics, stored).expect("the collector opens");
-        Running { source, control, tables, registry }
+        Running { source, control, tables }
     }
 
     /// Notes an instance that another process opens, so that its pins are removed.
