@@ -1,4 +1,5 @@
-//! Network policies as nftables rules in the nodes' FORWARD hook.
+//! Network policies as nftables rules in the nodes' FORWARD hook, and in INPUT for what a pod sends
+//! to its own node.
 //!
 //! Every selector is expanded to the addresses that it means now, every rule to plain matches on
 //! addresses and ports, and a pod that a policy isolates gets one chain per direction that ends in

@@ -38,31 +38,60 @@ fn recorded_drop(element: &str) -> Option<Dropped> {
     Some((protocol, end(from, from_port)?, end(to, to_port)?))
 }
 
+/// What a pod says to its node so that packets find their way is no policy's business.
+const NEIGHBOURS: &str = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, \
+                          nd-neighbor-advert } accept\n";
+
+/// Which chain asks about an address, by family.
+#[derive(Default)]
+struct Jumps {
+    v4: Vec<String>,
+    v6: Vec<String>,
+}
+
+impl Jumps {
+    fn rules(&self, direction: Direction) -> String {
+        let mut text = String::new();
+        for (ip, elements) in [("ip", &self.v4), ("ip6", &self.v6)] {
+            if !elements.is_empty() {
+                let map = elements.join(", ");
+                text.extend([ip, " ", direction.own(), " vmap { ", &map, " }\n"]);
+            }
+        }
+        text
+    }
+}
+
 impl World<'_> {
-    /// All rules of a node, replacing in one transaction those that it has.
+    /// All rules of a node, replacing in one transaction those that it has: both directions for
+    /// what it forwards, and egress for what its own pods send to itself.
     pub(super) fn ruleset(&self, node: &str) -> Result<String> {
         let mut chains = String::new();
-        let mut elements = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        let (mut egress, mut ingress) = (Jumps::default(), Jumps::default());
         for (index, resident) in self.residents.iter().enumerate() {
             if resident.pod.node != node {
                 continue;
             }
-            for (place, direction) in [(0, Direction::Egress), (2, Direction::Ingress)] {
+            let both = [(&mut egress, Direction::Egress), (&mut ingress, Direction::Ingress)];
+            for (jumps, direction) in both {
                 let Some(body) = self.chain(resident, direction)? else { continue };
                 let chain = format!("{}_{index}", direction.word());
                 chains.extend(["chain ", &chain, " {\n", &body, "}\n"]);
-                elements[place].push(format!("{} : jump {chain}", resident.pod.v4));
-                elements[place + 1].push(format!("{} : jump {chain}", resident.pod.v6));
+                jumps.v4.push(format!("{} : jump {chain}", resident.pod.v4));
+                jumps.v6.push(format!("{} : jump {chain}", resident.pod.v6));
             }
         }
-        let jumps = jumps(&elements);
+        let (egress, ingress) =
+            (egress.rules(Direction::Egress), ingress.rules(Direction::Ingress));
         let unexplained = self.unexplained_rules();
         let sets = if self.enforcement.record_drops { drop_sets() } else { String::new() };
         Ok(format!(
             "add table inet lab_policies\ndelete table inet lab_policies\n\
              table inet lab_policies {{\n{sets}{chains}\
              chain forward {{ type filter hook forward priority 0;\n\
-             ct state established,related accept\n{unexplained}{jumps}}}\n}}\n"
+             ct state established,related accept\n{unexplained}{egress}{ingress}}}\n\
+             chain input {{ type filter hook input priority 0;\n\
+             ct state established,related accept\n{NEIGHBOURS}{egress}}}\n}}\n"
         ))
     }
 
@@ -160,24 +189,6 @@ fn combine(first: &[Match], second: &[Match]) -> Vec<String> {
         }
     }
     pairs
-}
-
-/// Which chain asks about an address, first what it sends, then what it gets.
-fn jumps(elements: &[Vec<String>; 4]) -> String {
-    let ends = [
-        ("ip", Direction::Egress),
-        ("ip6", Direction::Egress),
-        ("ip", Direction::Ingress),
-        ("ip6", Direction::Ingress),
-    ];
-    let mut text = String::new();
-    for ((ip, direction), elements) in ends.iter().zip(elements) {
-        if !elements.is_empty() {
-            let map = elements.join(", ");
-            text.extend([ip, " ", direction.own(), " vmap { ", &map, " }\n"]);
-        }
-    }
-    text
 }
 
 fn drop_sets() -> String {

@@ -139,18 +139,26 @@ fn a_block_is_let_in_less_its_exceptions() {
 }
 
 #[test]
-fn a_pods_own_node_always_reaches_it() {
+fn a_pods_own_node_reaches_it_and_is_not_reached_against_egress() {
     if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
     let mut lab = up(random::cluster());
     let node = format!("node/{}", lab.pod("red/web").unwrap().node);
     let other = lab.nodes().iter().map(|n| format!("node/{}", n.name)).find(|n| *n != node);
-    let deny = "{kind: NetworkPolicy, metadata: {name: deny, namespace: red}, spec: {}}";
+    let deny = "{kind: NetworkPolicy, metadata: {name: deny, namespace: red}, spec: {policyTypes: \
+                [Ingress, Egress]}}";
     check(
         &mut lab,
         "default-deny",
         deny,
         &[(&node, "red/web", Tcp, 80, true), (&other.unwrap(), "red/web", Tcp, 80, false)],
     );
+    // The API has that exception for ingress alone.
+    for node in lab.nodes() {
+        for to in [node.v4.into(), node.v6.into()] {
+            assert_eq!(lab.probe("red/web", to, 80, Tcp).unwrap(), Outcome::Denied, "{to}");
+            assert_eq!(lab.probe("blue/web", to, 80, Tcp).unwrap(), Outcome::Refused, "{to}");
+        }
+    }
 }
