@@ -30,3 +30,6 @@ mod staged;
 
 #[path = "answers/pending.rs"]
 mod pending;
+
+#[path = "answers/lint.rs"]
+mod lint;

@@ -47,7 +47,8 @@ pub(super) fn deletion(spec: &Object<'_>, faults: &mut Faults) {
 }
 
 /// Checks the name of a policy: a label, or two with a dot between them, of which the first is
-/// then the tier; Kubernetes policies under Calico's own names are taken too.
+/// then the tier; Kubernetes policies under Calico's own names are taken too. What is no name of
+/// any object is noted elsewhere.
 pub(super) fn name(name: &str, is_namespaced: bool, faults: &mut Faults) {
     let is_pair = || name.split('.').count() == 2 && name.split('.').all(is_dns_label);
     let of_kubernetes = ["knp.default.", "ossg.default."]
@@ -55,7 +56,7 @@ pub(super) fn name(name: &str, is_namespaced: bool, faults: &mut Faults) {
         .filter_map(|prefix| name.strip_prefix(prefix))
         .any(is_dns_subdomain);
     let is_taken = is_dns_label(name) || is_pair() || (is_namespaced && of_kubernetes);
-    if !is_taken {
+    if is_dns_subdomain(name) && !is_taken {
         let wanted = "a-z, 0-9 and inner '-', with at most one dot";
         faults.refuse("metadata.name", format!("'{name}' is no name of a policy: {wanted}"));
     }
