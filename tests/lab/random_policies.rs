@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
+use lab::plan::{OUTSIDE_V4, OUTSIDE_V6};
 use lab::random;
-use lab::{Lab, Object, Outcome, Probe, Program, Protocol, Spec};
+use lab::{Lab, OUTSIDE, Object, Outcome, Probe, Program, Protocol, Spec};
 use policy::{Assume, Party, Question};
 use schemas::{Addr, Endpoint, Handle, Verdict};
 use whyflow::objects::{self, Described, NOW};
@@ -18,7 +19,8 @@ fn the_kernel_does_what_the_evaluator_says_under_a_hundred_random_policy_sets() 
     }
     let first: u64 = std::env::var("WHYFLOW_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut lab = up();
-    let probes = random::probes(&lab);
+    let mut probes = random::probes(&lab);
+    probes.extend(random::probes_beyond(&lab));
     let (mut allowed, mut denied, mut wrong) = (0_u64, 0_u64, Vec::new());
     for seed in first..first + SETS {
         lab.apply_policies(random::random_policies(seed)).unwrap();
@@ -53,7 +55,12 @@ fn up() -> Lab {
 }
 
 fn verdict(described: &Described, probe: &Probe) -> Verdict {
-    let from = only(described, &probe.from);
+    let from = match probe.from.as_str() {
+        OUTSIDE if probe.to.is_ipv4() => OUTSIDE_V4.to_string(),
+        OUTSIDE => OUTSIDE_V6.to_string(),
+        pod_or_node => pod_or_node.to_owned(),
+    };
+    let from = only(described, &from);
     let to = only(described, &probe.to.to_string());
     let same_family = |addr: &&Addr| addr.is_v4() == probe.to.is_ipv4();
     let question = Question {
