@@ -39,6 +39,12 @@ int whyflow_empty(struct __sk_buff *skb)
 }
 
 SEC("classifier")
+int whyflow_empty_egress(struct __sk_buff *skb)
+{
+	return NEXT;
+}
+
+SEC("classifier")
 int whyflow_guest(struct __sk_buff *skb)
 {
 	__u32 zero = 0;
@@ -76,13 +82,13 @@ static __always_inline int capture_hash(struct __sk_buff *skb, __u16 direction)
 }
 
 SEC("classifier")
-int whyflow_hash_ingress(struct __sk_buff *skb)
+int whyflow_hash_in(struct __sk_buff *skb)
 {
 	return capture_hash(skb, SCOPE_INGRESS);
 }
 
 SEC("classifier")
-int whyflow_hash_egress(struct __sk_buff *skb)
+int whyflow_hash_out(struct __sk_buff *skb)
 {
 	return capture_hash(skb, SCOPE_EGRESS);
 }

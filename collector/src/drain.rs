@@ -25,6 +25,7 @@ use crate::kernel::symbols::Symbols;
 use crate::ledger::Book;
 use crate::metrics::{DirectionLabel, OverflowLabel, direction_name};
 use crate::openings::Openings;
+use crate::report::DrainReport;
 use crate::watch::{Shared, chain};
 
 /// How often a sleeping drain looks whether a half fills up.
@@ -244,10 +245,15 @@ impl Drain {
         let (ticks, clock) = (self.shared.ticks, self.clock);
         let span = Span { clock, ticks, from, to, until_ns: flipped_ns.max(started) };
         let (rows, ledger) = self.copy(generation, span)?;
+        let nanoseconds = monotonic_ns().saturating_sub(started);
+        let mut last = self.shared.last_drain.lock();
+        let grace_nanoseconds = started.saturating_sub(flipped_ns);
+        let number = last.number + 1;
+        *last = DrainReport { number, rows: rows.len(), nanoseconds, grace_nanoseconds };
+        drop(last);
         self.until = Some(to);
         self.after(generation)?;
-        let taken = monotonic_ns().saturating_sub(started);
-        self.shared.metrics.drain_nanoseconds.inc_by(taken);
+        self.shared.metrics.drain_nanoseconds.inc_by(nanoseconds);
         Ok(self.send(from, to, rows, ledger))
     }
 

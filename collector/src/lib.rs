@@ -37,6 +37,9 @@ mod unload;
 
 mod source;
 
+#[cfg(feature = "bench")]
+pub mod bench;
+
 mod columns;
 pub mod record;
 pub mod replay;
@@ -48,8 +51,3 @@ pub use probe::features;
 pub use record::Recorder;
 pub use report::{Features, Report};
 pub use source::{Control, Source, Tables, open, unload};
-
-/// What benches need and nobody else.
-pub mod statistics {
-    pub use crate::kernel::bpf::enable_statistics;
-}

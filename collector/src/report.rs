@@ -24,12 +24,27 @@ pub struct Report {
     pub lost_in_crash: Vec<LedgerEntry>,
     /// Generations drained since the maps were made.
     pub generation: u64,
+    /// The last drain.
+    pub last_drain: DrainReport,
     /// Interfaces watched.
     pub interfaces: Vec<InterfaceReport>,
     /// Packets that no flow and no overflow counter was found for.
     pub unattributed_packets: u64,
     /// Translated tuples mirrored, by namespace.
     pub conntrack: Vec<MirrorReport>,
+}
+
+/// A drain of one half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// How many drains this collector has made.
+    pub number: u64,
+    /// Rows found.
+    pub rows: usize,
+    /// Time taken to read, decode, enter and clear them.
+    pub nanoseconds: u64,
+    /// Time waited before, for programs that still ran.
+    pub grace_nanoseconds: u64,
 }
 
 /// One interface.

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures::Stream;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use schemas::batch::LedgerEntry;
 use schemas::observation::Names;
@@ -90,6 +91,7 @@ pub fn open(
         mirrors: Mirrors::default(),
         hook: Hook::choose(config.attach, &config.instance),
         stop: AtomicBool::new(false),
+        last_drain: Mutex::default(),
         ticks,
         metrics,
         store,
@@ -212,6 +214,7 @@ impl Control {
             replaced: store.replaced,
             lost_in_crash: self.lost.clone(),
             generation: control.generation,
+            last_drain: *self.shared.last_drain.lock(),
             interfaces,
             unattributed_packets: control.lost_packets,
             conntrack: self.shared.mirrors.all().into_iter().map(|(_, it)| mirror(&it)).collect(),
@@ -246,7 +249,7 @@ impl From<Overflow> for Carried {
     }
 }
 
-fn mirror(mirror: &parking_lot::Mutex<crate::conntrack::Mirror>) -> MirrorReport {
+fn mirror(mirror: &Mutex<crate::conntrack::Mirror>) -> MirrorReport {
     let counts = mirror.lock().counts();
     MirrorReport { held: counts.held, refused: counts.refused, overruns: counts.overruns }
 }

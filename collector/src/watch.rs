@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use aya::programs::ProgramError;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use schemas::{Direction, Interface, InterfaceId, InterfaceKind};
 
@@ -24,6 +25,7 @@ use crate::kernel::store::Store;
 use crate::links::{Change, Counters, Link, Links};
 use crate::metrics::Metrics;
 use crate::netns::{Inode, Netns};
+use crate::report::DrainReport;
 
 /// How long a wait for changes lasts before the thread looks up.
 const WAIT_MILLISECONDS: u16 = 200;
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) hook: Hook,
     pub(crate) metrics: Metrics,
     pub(crate) stop: AtomicBool,
+    pub(crate) last_drain: Mutex<DrainReport>,
 }
 
 /// Watches one namespace, from inside it.

@@ -22,6 +22,7 @@ const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_DELETE_BATCH: libc::c_long = 27;
+#[cfg(feature = "bench")]
 const ENABLE_STATS: libc::c_long = 32;
 const LINK_DETACH: libc::c_long = 34;
 
@@ -174,10 +175,8 @@ pub(crate) fn shape(fd: BorrowedFd<'_>) -> io::Result<MapShape> {
 }
 
 /// Keeps run-time statistics of programs on for as long as the descriptor lives.
-///
-/// # Errors
-/// The kernel's refusal: no permission, or before Linux 5.8.
-pub fn enable_statistics() -> io::Result<OwnedFd> {
+#[cfg(feature = "bench")]
+pub(crate) fn enable_statistics() -> io::Result<OwnedFd> {
     call_for_fd(ENABLE_STATS, &mut 0_u32)
 }
 
