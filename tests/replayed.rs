@@ -1,0 +1,308 @@
+//! The whole program over a recording: no kernel and no root, every step between them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+
+use cluster::manifests::Place;
+use cluster::{Change, Object};
+use collector::{Recorder, Tables};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use schemas::{
+    Addr, Batch, Direction, Drop, Interface, InterfaceId, InterfaceKind, Lane, Observation,
+    Protocol, TcpFlags, Tuple, UnixNanos,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use whyflow::recording::ClusterWriter;
+
+const FRONTEND: (u32, &str) = (1, "10.0.0.1");
+const CART: (u32, &str) = (2, "10.0.0.2");
+const BATCH: (u32, &str) = (3, "10.0.0.3");
+
+const START: u64 = 1_800_000_000;
+
+/// A recording in the making.
+struct Recording {
+    folder: TempDir,
+    tables: Tables,
+    recorder: Recorder,
+    lane: Arc<Lane>,
+}
+
+impl Recording {
+    /// Three pods in `shop`, where only the frontend may call the cart.
+    fn of_the_shop() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::default();
+        for (id, _) in [FRONTEND, CART, BATCH] {
+            tables.interfaces.insert(Interface {
+                id: InterfaceId(id),
+                node: "a".into(),
+                netns: "".into(),
+                ifindex: id,
+                name: format!("pod{id}").into(),
+                kind: InterfaceKind::Pod,
+            });
+        }
+        let lane = Arc::new(Lane { node: "a".into(), boot_id: "b".into(), incarnation: 1 });
+        let recorder = Recorder::create(folder.path(), &lane, &tables).unwrap();
+        let mut writer = ClusterWriter::create(folder.path()).unwrap();
+        let pod = |name: &str, address: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "shop", "labels": {"app": name}},
+                "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}]},
+                "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+            })
+        };
+        let start = [
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+            pod("frontend", FRONTEND.1),
+            pod("cart", CART.1),
+            pod("batch", BATCH.1),
+            policy("frontend"),
+        ];
+        writer.write(&start.map(|body| applied(body, 0))).unwrap();
+        let later = UnixNanos::from_secs(START + 20).0;
+        writer.write(&[applied(policy("batch"), later)]).unwrap();
+        Self { folder, tables, recorder, lane }
+    }
+
+    /// One second's batch, `second` after the start.
+    fn batch(mut self, second: u64, rows: Vec<Observation>) -> Self {
+        let at = |second: u64| UnixNanos::from_secs(START + second);
+        let (lane, from, to) = (Arc::clone(&self.lane), at(second), at(second + 1));
+        let moved = rows.into_iter().map(|row| Observation { first: from, last: from, ..row });
+        let batch = Batch { lane, from, to, rows: moved.collect(), ledger: None };
+        self.recorder.record(&batch).unwrap();
+        self
+    }
+
+    /// What a call to the cart looks like: through, or dropped before the cart's interface.
+    fn call(&self, from: (u32, &str), source_port: u16, is_dropped: bool) -> Vec<Observation> {
+        let tuple = Tuple {
+            src: addr(from.1),
+            dst: addr(CART.1),
+            src_port: source_port,
+            dst_port: 8080,
+            protocol: Protocol::TCP,
+        };
+        let syn = TcpFlags::SYN.and(TcpFlags::SYN_ONLY);
+        let answer = TcpFlags::SYN.and(TcpFlags::ACK).and(TcpFlags::SYN_ACK);
+        let sent = seen(tuple, from.0, Direction::Ingress, syn);
+        if is_dropped {
+            let names = &self.tables.names;
+            let (reason, place) = (names.intern("NETFILTER_DROP"), names.intern("nft_do_chain"));
+            let drop = Some(Drop { reason, place });
+            return vec![sent, Observation { drop, opened: 0, ..sent }];
+        }
+        vec![
+            sent,
+            seen(tuple, CART.0, Direction::Egress, syn),
+            Observation { opened: 0, ..seen(tuple.reversed(), CART.0, Direction::Ingress, answer) },
+            Observation { opened: 0, ..seen(tuple.reversed(), from.0, Direction::Egress, answer) },
+        ]
+    }
+
+    fn done(self) -> TempDir {
+        self.recorder.finish().unwrap();
+        self.folder
+    }
+}
+
+/// A minute in the shop: the frontend's call goes through, the batch's is denied, then the policy
+/// lets the batch in instead.
+fn minute() -> TempDir {
+    let recording = Recording::of_the_shop();
+    let (allowed, denied) =
+        (recording.call(FRONTEND, 4_001, false), recording.call(BATCH, 4_002, true));
+    let after = recording.call(BATCH, 4_003, false);
+    recording.batch(0, [allowed, denied].concat()).batch(30, after).batch(59, Vec::new()).done()
+}
+
+fn addr(text: &str) -> Addr {
+    Addr::from(text.parse::<std::net::IpAddr>().unwrap())
+}
+
+fn seen(tuple: Tuple, interface: u32, direction: Direction, tcp_flags: TcpFlags) -> Observation {
+    Observation {
+        tuple,
+        translated: None,
+        interface: InterfaceId(interface),
+        interface_kind: InterfaceKind::Pod,
+        direction,
+        packets: 1,
+        bytes: 74,
+        opened: 1,
+        tcp_flags,
+        first: UnixNanos::default(),
+        last: UnixNanos::default(),
+        drop: None,
+    }
+}
+
+fn policy(allowed: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "cart-clients", "namespace": "shop"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "cart"}}, "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": allowed}}}]}],
+        },
+    })
+}
+
+fn applied(body: Value, at: u64) -> Change {
+    let place = Place { file: "shop.yaml".into(), line: 1 };
+    Change::Applied { at: UnixNanos(at), object: Object::from_body(place, body).unwrap() }
+}
+
+fn whyflow(args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_whyflow")).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn rows(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A config that replays a recording into Parquet files.
+fn config(folder: &TempDir, recording: &Path, speed: f64) -> std::path::PathBuf {
+    let text = format!(
+        "state_folder: {folder}/state\n\
+         replay: {{folder: {recording}, speed: {speed}}}\n\
+         exporters: {{history: {{parquet: {{folder: {folder}/history}}}}}}\n\
+         api: {{listen: 127.0.0.1:0}}\n\
+         log: {{form: json}}\n",
+        folder = path(folder.path()),
+        recording = path(recording),
+    );
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, text).unwrap();
+    config
+}
+
+#[test]
+fn a_recorded_flow_is_explained_by_the_policies_of_its_time() {
+    let recording = minute();
+    let rows = rows(&whyflow(&["replay", path(recording.path()), "--json"]));
+    let of = |name: &str, window: &str| {
+        let is_it = |row: &&Value| {
+            row["source"]["name"] == name
+                && row["reporter"] == "Dst"
+                && row["window_start"].as_str().unwrap().contains(window)
+        };
+        rows.iter().find(is_it).unwrap_or_else(|| panic!("{name} at {window} in {rows:#?}"))
+    };
+    let (frontend, denied, after) =
+        (of("frontend", ":00.000Z"), of("batch", ":00.000Z"), of("batch", ":30.000Z"));
+    assert_eq!((&frontend["action"], &frontend["outcome"]), (&json!("allow"), &json!("answered")));
+    assert_eq!((&denied["action"], &denied["outcome"]), (&json!("deny"), &json!("dropped")));
+    assert_eq!(denied["evidence"]["dropped"][0]["reason"], "NETFILTER_DROP");
+    assert!(denied["sentence"].as_str().unwrap().contains("app=frontend"), "{denied}");
+    assert_eq!(after["action"], "allow");
+    assert_eq!(after["decided_by"]["name"], "cart-clients");
+    assert_ne!(after["policy_revision"], denied["policy_revision"]);
+    assert!(rows.iter().all(|row| row["origin"] == "replay"));
+}
+
+#[test]
+fn what_is_replayed_into_files_is_listed_from_them() {
+    let (recording, folder) = (minute(), tempfile::tempdir().unwrap());
+    let shown = rows(&whyflow(&["replay", path(recording.path()), "--json"]));
+    whyflow(&["run", "-c", path(&config(&folder, recording.path(), 0.0))]);
+    let history = folder.path().join("history");
+    let listed = rows(&whyflow(&["flows", "--folder", path(&history)]));
+    assert_eq!(listed.len(), shown.len());
+    let denied = whyflow(&["flows", "--folder", path(&history), "--action", "deny"]);
+    assert_eq!(rows(&denied).len(), 1);
+    let named = whyflow(&["flows", "--folder", path(&history), "--name", "frontend", "-l", "1"]);
+    assert_eq!(rows(&named)[0]["source"]["name"], "frontend");
+}
+
+#[test]
+fn a_recording_that_is_not_there_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_whyflow"))
+        .args(["replay", "/nowhere/recording"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot read /nowhere/recording/cluster.jsonl"), "{said}");
+}
+
+/// A daemon and the address that its log names.
+struct Daemon {
+    child: Child,
+    address: String,
+}
+
+impl Daemon {
+    fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_whyflow"))
+            .args(["run", "-c", path(config)])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = log.by_ref().find_map(|line| {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["fields"]["address"].as_str().map(str::to_owned)
+        });
+        // Somebody must read the rest, or the daemon would wait.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { child, address: address.unwrap() }
+    }
+
+    fn ask(&self, args: &[&str]) -> Output {
+        whyflow(&[args, &["--address", &self.address]].concat())
+    }
+}
+
+#[test]
+fn a_daemon_answers_while_it_runs_and_stores_everything_when_it_is_told_to_end() {
+    let recording = Recording::of_the_shop();
+    let calls = recording.call(FRONTEND, 4_001, false);
+    let later = recording.call(FRONTEND, 4_002, false);
+    // The last batch is an hour away: the daemon is there until it is told to end.
+    let recording = recording.batch(0, calls).batch(1, Vec::new()).batch(3_600, later).done();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, recording.path(), 1.0);
+    let mut daemon = Daemon::start(&config);
+
+    let mut follower = Command::new(env!("CARGO_BIN_EXE_whyflow"))
+        .args(["flows", "--follow", "--limit", "10", "--address", &daemon.address])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut followed = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&followed.next().unwrap().unwrap()).unwrap();
+    assert_eq!((&first["open"], &first["source"]["name"]), (&json!(true), &json!("frontend")));
+
+    let status: Value = serde_json::from_slice(&daemon.ask(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(status["source"]["kind"], "replay");
+    assert_eq!(status["cluster"]["policies"], 1);
+    assert_eq!(status["ready"], true, "{status}");
+    let page = daemon.ask(&["status"]);
+    assert!(String::from_utf8_lossy(&page.stdout).contains("Lost: nothing"), "{page:?}");
+
+    kill(Pid::from_raw(daemon.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    assert!(follower.wait().unwrap().success());
+    let rest: Vec<Value> =
+        followed.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let closed = rest.iter().filter(|row| row["open"].is_null()).count();
+    let stored = rows(&whyflow(&["flows", "--folder", path(&folder.path().join("history"))]));
+    assert_eq!(stored.len(), 2, "one row for each side: {stored:#?}");
+    assert_eq!(closed, 2, "what follows ends with the window's rows: {rest:#?}");
+}
