@@ -20,6 +20,8 @@ pub(crate) struct Files {
 pub(crate) struct Writing {
     file: File,
     files: Files,
+    #[cfg(test)]
+    path: PathBuf,
 }
 
 /// A file in a folder.
@@ -57,7 +59,14 @@ impl Files {
     /// Begins a file, in place of one of that name.
     pub(crate) fn create(&self, path: &Path) -> io::Result<Writing> {
         self.step(true)?;
-        Ok(Writing { file: File::create(path)?, files: self.clone() })
+        #[cfg(test)]
+        self.faults.creating(path);
+        Ok(Writing {
+            file: File::create(path)?,
+            files: self.clone(),
+            #[cfg(test)]
+            path: path.to_owned(),
+        })
     }
 
     /// Puts a whole file under its final name, or nothing: temporary name, fsync, rename, fsync of
@@ -77,6 +86,8 @@ impl Files {
     /// Gives a file another name and makes that last.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step(true)?;
+        #[cfg(test)]
+        self.faults.renaming(from, to);
         fs::rename(from, to)?;
         self.sync_parent(to)
     }
@@ -84,10 +95,11 @@ impl Files {
     /// Makes the names in a file's folder last.
     pub(crate) fn sync_parent(&self, path: &Path) -> io::Result<()> {
         self.step(true)?;
-        match path.parent() {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+        let Some(dir) = path.parent() else { return Ok(()) };
+        File::open(dir)?.sync_all()?;
+        #[cfg(test)]
+        self.faults.synced_names(dir);
+        Ok(())
     }
 
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
@@ -136,7 +148,10 @@ impl Writing {
     /// Waits until what was written would survive a power cut.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.files.step(true)?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        #[cfg(test)]
+        self.files.faults.synced(&self.path);
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ fn a_scrape_shows_the_books() {
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     for line in [
-        r#"spool_files 3"#,
+        "spool_files 3",
         r#"spool_stored_total{unit="rows"} 15"#,
         r#"exporter_received_total{exporter="lake",unit="rows"} 15"#,
         r#"exporter_sent_total{exporter="lake",unit="rows"} 3"#,

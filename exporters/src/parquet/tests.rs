@@ -229,6 +229,9 @@ async fn no_kill_at_any_file_operation_loses_or_repeats_a_row() {
             files.faults.kill_at(world.random.below(120));
             let survived = world.live(&files, 3).await.is_ok();
             assert!(survived || files.faults.is_dead(), "seed {seed}: only the kill stops it");
+            if world.random.once_in(2) {
+                files.faults.cut_power();
+            }
             assert_whole(&world);
         }
         let ended = world.live(&Files::default(), 2).await;
@@ -237,9 +240,9 @@ async fn no_kill_at_any_file_operation_loses_or_repeats_a_row() {
     }
 }
 
-/// One script, killed at each of its operations in turn.
+/// One script, the power cut at each of its operations in turn.
 #[tokio::test(start_paused = true)]
-async fn every_single_file_operation_is_survived() {
+async fn a_power_cut_at_any_file_operation_is_survived() {
     let whole = Files::default();
     assert!(World::new(7).live(&whole, 2).await.is_ok());
     for step in 0..whole.faults.steps() {
@@ -247,6 +250,7 @@ async fn every_single_file_operation_is_survived() {
         let files = Files::default();
         files.faults.kill_at(step);
         assert!(world.live(&files, 2).await.is_err());
+        files.faults.cut_power();
         assert_whole(&world);
         assert!(world.live(&Files::default(), 1).await.is_ok(), "after a kill at step {step}");
         assert_delivered(&world, 7);
