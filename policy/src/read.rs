@@ -90,6 +90,26 @@ const UNREAD: [(&str, &str); 4] = [
     ("policy.linkerd.io", "ServerAuthorization"),
 ];
 
+/// The fields of metadata, those that an API server writes and those that it has given up too.
+const METADATA: [&str; 16] = [
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+    "clusterName",
+];
+
 /// Whether an object of this version and kind belongs among the documents.
 #[must_use]
 pub fn reads(api_version: &str, kind: &str) -> bool {
@@ -178,6 +198,12 @@ fn metadata(
         Some(stored) => labels.iter().chain(stored.iter()).collect(),
         None => labels,
     };
+    if let Some(metadata) = metadata.filter(|_| kind.is_some_and(Kind::is_read_whole)) {
+        let unknown = metadata.names().filter(|name| !METADATA.contains(name));
+        for name in unknown {
+            faults.refuse(format!("metadata.{name}"), "is not a field of metadata");
+        }
+    }
     let is_namespaced = kind.is_some_and(|kind| kind.is_namespaced(kind_name));
     let namespace = match namespace {
         "" if is_namespaced => "default",
@@ -414,6 +440,11 @@ impl Kind {
             "FelixConfiguration" => Some(Self::FelixConfiguration),
             _ => None,
         }
+    }
+
+    /// Whether its fields are read to the last one.
+    const fn is_read_whole(self) -> bool {
+        !matches!(self, Self::Unread | Self::Node | Self::Namespace | Self::Slice)
     }
 
     fn is_namespaced(self, kind: &str) -> bool {

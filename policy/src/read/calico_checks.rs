@@ -25,6 +25,7 @@ pub(super) fn rule(entry: &Field<'_>, list: &str, is_global: bool, faults: &mut 
     written.check_lengths(faults);
     written.check_http(list, faults);
     written.check_services(list, is_global, faults);
+    written.check_names("/metadata", &["annotations"], faults);
 }
 
 /// Checks that the spec of a staged policy that deletes says nothing but tier and action.
@@ -77,6 +78,22 @@ impl Written<'_> {
             Value::Array(list) => !list.is_empty(),
             _ => true,
         })
+    }
+
+    /// Notes the fields of an object that nothing reads.
+    fn check_names(&self, pointer: &str, known: &[&str], faults: &mut Faults) {
+        let Some(value) = self.value.pointer(pointer).filter(|value| !value.is_null()) else {
+            return;
+        };
+        let Some(map) = value.as_object() else {
+            faults.error(self.field(pointer), format!("should be an object, found {value}"));
+            return;
+        };
+        for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            let message = format!("is not a field of this kind; known here: {known}");
+            faults.error(format!("{}.{name}", self.field(pointer)), message);
+        }
     }
 
     fn field(&self, pointer: &str) -> String {
@@ -164,6 +181,7 @@ impl Written<'_> {
         if protocol.is_some_and(|protocol| protocol != "TCP") {
             faults.error(self.field("/protocol"), "must be TCP or missing beside http");
         }
+        self.check_names("/http", &["methods", "paths"], faults);
         let methods: Vec<&str> = self.texts("/http/methods").collect();
         if (1..methods.len()).any(|at| methods[..at].contains(&methods[at])) {
             faults.error(self.field("/http/methods"), "must not name a method twice");

@@ -14,6 +14,13 @@ fn unknown_fields_are_named_with_the_known_ones() {
     assert!(found[0].starts_with("! spec.ingress[0].from: is not a field of this kind; known"));
     let found = in_rule("ingress", "{action: Allow, source: {podSelector: {}}}");
     assert!(found[0].starts_with("! spec.ingress[0].source.podSelector: is not a field"));
+    let found = in_rule("ingress", "{action: Allow, metadata: {labels: {}}}");
+    assert!(found[0].starts_with("! spec.ingress[0].metadata.labels: is not a field"), "{found:?}");
+    let text = policy("NetworkPolicy shop/a", "order: 1").replace("{name:", "{lables: {}, name:");
+    assert_eq!(
+        problems(&text),
+        ["metadata.lables: an API server refuses it: is not a field of metadata"]
+    );
     let found = problems(&policy("NetworkPolicy shop/a", "namespaceSelector: all()"));
     assert!(found[0].starts_with("! spec.namespaceSelector: is not a field"), "{found:?}");
 }
@@ -129,7 +136,7 @@ fn http_stands_only_where_requests_arrive_and_are_allowed() {
     assert!(!in_rule("egress", &format!("{{action: Allow, {paths}}}")).is_empty());
     assert!(!in_rule("ingress", &format!("{{action: Deny, {paths}}}")).is_empty());
     assert!(!in_rule("ingress", &format!("{{action: Allow, protocol: UDP, {paths}}}")).is_empty());
-    for http in ["methods: [GET, GET]", "paths: [{}]", "paths: [{exact: a}]"] {
+    for http in ["verbs: [GET]", "methods: [GET, GET]", "paths: [{}]", "paths: [{exact: a}]"] {
         let rule = format!("{{action: Allow, http: {{{http}}}}}");
         assert_eq!(in_rule("ingress", &rule).len(), 1, "{http}");
     }
