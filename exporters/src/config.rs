@@ -1,14 +1,10 @@
-//! What an operator writes about the spool and the exporters. Units are in the names; every limit
-//! has one.
+//! What the spool and the exporters are told: settings as meant, with no choice left open. Units are
+//! in the names; every limit has one.
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 /// The spool: where closed windows wait until every exporter has delivered them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolConfig {
     /// Folder of the spool. One daemon at a time uses it.
     pub dir: PathBuf,
@@ -26,8 +22,7 @@ pub struct SpoolConfig {
 }
 
 /// What happens when an exporter is too far behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// Its oldest rows are counted as dropped, and it goes on with newer ones.
     #[default]
@@ -36,25 +31,8 @@ pub enum WhenFull {
     Block,
 }
 
-/// One exporter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExporterConfig {
-    /// Its name, by which it is found again after a restart.
-    pub name: String,
-    /// The most bytes of the spool that it may have before it.
-    #[serde(default = "defaults::behind_bytes_max")]
-    pub behind_bytes_max: u64,
-    /// What happens when there are more.
-    #[serde(default)]
-    pub when_full: WhenFull,
-    /// Where to.
-    pub to: SinkConfig,
-}
-
 /// Where an exporter delivers to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkConfig {
     /// A folder of Parquet files.
     Parquet(ParquetConfig),
@@ -63,36 +41,29 @@ pub enum SinkConfig {
 }
 
 /// A folder of Parquet files, partitioned by date and hour.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParquetConfig {
     /// The folder.
     pub dir: PathBuf,
     /// The longest that a row waits for its file to be finished.
-    #[serde(default = "defaults::roll_seconds")]
     pub roll_seconds: u32,
     /// A file is finished when so many bytes wait in memory for it.
-    #[serde(default = "defaults::roll_bytes")]
     pub roll_bytes: u64,
     /// Rows of a row group: what a reader skips or reads as a whole.
-    #[serde(default = "defaults::row_group_rows")]
     pub row_group_rows: u32,
     /// Compression from 1 (fast) to 22 (small).
-    #[serde(default = "defaults::zstd_level")]
     pub zstd_level: u8,
 }
 
 /// Standard output.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StdoutConfig {
     /// How rows look.
     pub format: Format,
 }
 
 /// How rows look on standard output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// A table on a terminal, JSON lines otherwise.
     #[default]
@@ -103,27 +74,8 @@ pub enum Format {
     Json,
 }
 
-pub(crate) mod defaults {
-    pub(crate) fn behind_bytes_max() -> u64 {
-        512 << 20
-    }
-
-    pub(crate) fn roll_seconds() -> u32 {
-        300
-    }
-
-    pub(crate) fn roll_bytes() -> u64 {
-        64 << 20
-    }
-
-    pub(crate) fn row_group_rows() -> u32 {
-        32_768
-    }
-
-    pub(crate) fn zstd_level() -> u8 {
-        3
-    }
-}
+/// How far behind the exporter of a cursor may be that is configured no more.
+pub(crate) const BEHIND_BYTES_MAX: u64 = 512 << 20;
 
 // === impl SpoolConfig ===
 
@@ -147,10 +99,10 @@ impl ParquetConfig {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
-            roll_seconds: defaults::roll_seconds(),
-            roll_bytes: defaults::roll_bytes(),
-            row_group_rows: defaults::row_group_rows(),
-            zstd_level: defaults::zstd_level(),
+            roll_seconds: 300,
+            roll_bytes: 64 << 20,
+            row_group_rows: 32_768,
+            zstd_level: 3,
         }
     }
 }

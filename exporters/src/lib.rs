@@ -23,7 +23,7 @@ pub mod stdout;
 
 pub mod metrics;
 
-pub use config::{ExporterConfig, SpoolConfig};
+pub use config::SpoolConfig;
 pub use exporter::{Chunk, ExportError, Exporter, Position, Receipt};
 pub use run::run;
 pub use spool::Spool;

@@ -14,7 +14,7 @@ use super::cursor::Cursor;
 use super::file::{self, FileError, Name};
 use super::state::{Entry, State};
 use super::{Registration, Shared, Spool, Vocabulary};
-use crate::config::{SpoolConfig, WhenFull};
+use crate::config::{BEHIND_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::files::{Files, TEMPORARY};
 
 /// Where files go that cannot be read.
@@ -237,7 +237,7 @@ impl Registration {
     fn of_nobody(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            behind_bytes_max: crate::config::defaults::behind_bytes_max(),
+            behind_bytes_max: BEHIND_BYTES_MAX,
             when_full: WhenFull::DropOldest,
         }
     }
