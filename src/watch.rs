@@ -146,7 +146,9 @@ impl Follower {
     }
 
     fn ask(&self) {
-        // Full: a look is asked for already. Disconnected: nothing will change any more.
-        drop(self.look.try_send(()));
+        match self.look.try_send(()) {
+            // Full: a look is asked for already. Disconnected: nothing will change any more.
+            Ok(()) | Err(_) => {}
+        }
     }
 }
