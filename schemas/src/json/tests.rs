@@ -175,3 +175,36 @@ fn a_denied_call_reads_as_it_did() {
     let page = include_str!("../../../docs/flow.md");
     assert!(page.contains(&text), "docs/flow.md shows the same example");
 }
+
+/// The names of an object's fields and of those below; what labels are called is up to their users.
+fn fields(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields_of) => {
+            for (name, value) in fields_of {
+                found.insert(name.clone());
+                if !name.ends_with("labels") {
+                    fields(value, found);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_on_its_page() {
+    let page = include_str!("../../../docs/flow.md");
+    let mut sampler = Sampler::new(1, 20);
+    let mut found = std::collections::BTreeSet::new();
+    for flow in sampler.closed(0, 300).rows {
+        let mut written = FlowJson::new(&flow, &sampler.words());
+        written.open = true;
+        fields(&serde_json::to_value(&written).unwrap(), &mut found);
+    }
+    for name in found {
+        let forms = [format!("`{name}`"), format!("`{name}."), format!(".{name}`")];
+        let is_there = forms.iter().any(|form| page.contains(form));
+        assert!(is_there, "{name}");
+    }
+}
