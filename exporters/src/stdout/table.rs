@@ -42,8 +42,8 @@ enum Colour {
 }
 
 const TIME: usize = 8;
-const ACTION: usize = 7;
-const PORT: usize = 10;
+const ACTION: usize = 8;
+const PORT: usize = 11;
 const REPORTER: usize = 3;
 const BYTES: usize = 7;
 /// A space after each of the eight columns before the reason.
@@ -68,8 +68,8 @@ impl Table {
         let width = width.max(WIDTH_MIN);
         let rest = width - (TIME + ACTION + PORT + REPORTER + BYTES + GAPS);
         // Two names, a service and the reason share what is left.
-        let name = (rest * 2 / 9).clamp(10, 36);
-        let service = (rest / 7).clamp(6, 24);
+        let name = (rest * 2 / 7).clamp(10, 32);
+        let service = (rest / 8).clamp(6, 20);
         let columns = Columns { name, service, reason: rest - 2 * name - service };
         Self { width, colours, columns }
     }
@@ -109,15 +109,24 @@ impl Table {
         let text = clean(&said(flow));
         let must_be_whole = flow.disagreement.is_some() || flow.action != Verdict::Allow;
         if text.chars().count() <= reason || !must_be_whole {
-            let _infallible = writeln!(line, "{}", fit(&text, reason).trim_end());
+            let shown = fit(&text, reason);
+            let _infallible = writeln!(line, "{}", self.reason(flow, shown.trim_end()));
             return line;
         }
         line.truncate(line.trim_end().len());
         line.push('\n');
         for part in wrap(&text, self.width - TIME - 3) {
-            let _infallible = writeln!(line, "{:TIME$}   {part}", "");
+            let _infallible = writeln!(line, "{:TIME$}   {}", "", self.reason(flow, &part));
         }
         line
+    }
+
+    /// The reason stands out where somebody should read it.
+    fn reason(&self, flow: &FlowJson, text: &str) -> String {
+        match colour(flow) {
+            Colour::Green => text.to_owned(),
+            colour => self.paint(colour, text),
+        }
     }
 
     /// The action, marked where it is not what happened or where the row is not final.
@@ -128,14 +137,7 @@ impl Table {
             (false, false) => "",
         };
         let padded = format!("{:ACTION$}", format!("{}{mark}", short(flow.action)));
-        let colour = match flow.action {
-            _ if flow.disagreement.is_some() => Colour::Yellow,
-            Verdict::Deny => Colour::Red,
-            Verdict::Allow if flow.outcome == Outcome::Dropped => Colour::Red,
-            Verdict::Allow => Colour::Green,
-            Verdict::Unknown | Verdict::Incomplete => Colour::Yellow,
-        };
-        self.paint(colour, &padded)
+        self.paint(colour(flow), &padded)
     }
 
     fn paint(&self, colour: Colour, text: &str) -> String {
@@ -152,13 +154,24 @@ impl Table {
     }
 }
 
-/// An action in at most six characters.
+/// Red is denied or dropped, yellow is doubtful.
+fn colour(flow: &FlowJson) -> Colour {
+    match flow.action {
+        _ if flow.disagreement.is_some() => Colour::Yellow,
+        Verdict::Deny => Colour::Red,
+        Verdict::Allow if flow.outcome == Outcome::Dropped => Colour::Red,
+        Verdict::Allow => Colour::Green,
+        Verdict::Unknown | Verdict::Incomplete => Colour::Yellow,
+    }
+}
+
+/// An action in at most seven characters: a mark may follow.
 fn short(action: Verdict) -> &'static str {
     match action {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
-        Verdict::Unknown => "unknwn",
-        Verdict::Incomplete => "incmpl",
+        Verdict::Unknown => "unknown",
+        Verdict::Incomplete => "incompl",
     }
 }
 
