@@ -5,14 +5,20 @@
 
 mod policies;
 mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cluster::manifests::Broken;
-use cluster::{Change, Index, Reader, Tables};
+use cluster::{Change, Index, Key, Reader, Tables};
 use policy::Timeline;
 use prometheus_client::registry::Registry;
 use schemas::UnixNanos;
 
 use crate::config::Settings;
+use crate::objects;
 use policies::Policies;
 pub use report::Report;
 
@@ -20,6 +26,8 @@ pub use report::Report;
 pub struct Knowledge {
     index: Index,
     policies: Policies,
+    /// Every object that is known, with the file that it is from.
+    files: BTreeMap<Key, Arc<str>>,
     report: Report,
 }
 
@@ -38,7 +46,7 @@ impl Knowledge {
         index.set_ranges(&settings.ranges, UnixNanos::default());
         let report = Report::default();
         let (policies, timeline) = Policies::new(settings, report.clone());
-        (Self { index, policies, report }, reader, timeline)
+        (Self { index, policies, files: BTreeMap::new(), report }, reader, timeline)
     }
 
     /// What the daemon's status says of it.
@@ -46,9 +54,21 @@ impl Knowledge {
         self.report.clone()
     }
 
-    /// Takes in changes in the order of their times, and all that cannot be read now.
-    pub fn apply<'a>(&mut self, changes: &[Change], broken: impl Iterator<Item = &'a Broken>) {
-        self.report.broken(broken.map(ToString::to_string).collect());
+    /// Takes in changes in the order of their times, and all that cannot be read `now`. What has no
+    /// last good state and may be a policy makes what it could touch `incomplete`.
+    pub fn apply(&mut self, changes: &[Change], broken: &[&Broken], now: UnixNanos) {
+        self.report.broken(broken.iter().map(ToString::to_string).collect());
+        for change in changes {
+            match change {
+                Change::Applied { object, .. } => {
+                    self.files.insert(object.key(), Arc::clone(&object.source.file))
+                }
+                Change::Deleted { key, .. } => self.files.remove(key),
+            };
+        }
+        let never_good = broken.iter().filter(|broken| !self.has_good_state(broken));
+        self.policies.set_unreadable(never_good.filter_map(|it| objects::unreadable(it)).collect());
+        self.policies.publish_if_changed(changes.first().map_or(now, Change::at));
         for at_once in changes.chunk_by(|one, next| one.at() == next.at()) {
             if let Some(at) = at_once.first().map(Change::at) {
                 self.apply_at(at_once, at);
@@ -71,7 +91,19 @@ impl Knowledge {
             tracing::warn!(problem = %refused, "an object was refused");
             self.report.refused(refused.to_string());
         }
-        self.policies.apply(changes, at);
-        self.report.count(changes);
+        self.policies.apply(changes);
+        self.policies.publish_if_changed(at);
+        self.report.objects(self.files.len());
+    }
+
+    /// Whether a state of it from before stays in force: of the object, or of its file.
+    fn has_good_state(&self, broken: &Broken) -> bool {
+        let (Some(kind), Some(name)) = (&broken.kind, &broken.name) else {
+            return self.files.values().any(|file| *file == broken.source.file);
+        };
+        let namespace = broken.namespace.as_deref().unwrap_or_default();
+        let is_it =
+            |key: &Key| key.kind == *kind && key.name == *name && *key.namespace == *namespace;
+        self.files.keys().any(is_it)
     }
 }

@@ -110,7 +110,7 @@ fn replayed(
     let failure = Arc::clone(&handle.failure);
     let mut known = move |batch: &Batch<Observation>| {
         let changes = cluster.until(batch.to)?;
-        knowledge.apply(&changes, std::iter::empty());
+        knowledge.apply(&changes, &[], batch.to);
         anyhow::Ok(())
     };
     let batches = source.take_while(move |batch| {

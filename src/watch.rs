@@ -88,26 +88,28 @@ impl<F: FnMut(&[Change])> Watcher<F> {
             let (Change::Applied { at, .. } | Change::Deleted { at, .. }) = change;
             *at = UnixNanos::default();
         }
-        self.take(&polled);
+        self.take(&polled, UnixNanos::default());
     }
 
     fn look(&mut self) {
-        let polled = self.folder.poll(clock::now());
+        let now = clock::now();
+        let polled = self.folder.poll(now);
         for change in &polled.changes {
             match change {
                 Change::Applied { object, at } => tracing::info!(%at, %object, "changed"),
                 Change::Deleted { key, at } => tracing::info!(%at, object = %key, "deleted"),
             }
         }
-        self.take(&polled);
+        self.take(&polled, now);
     }
 
-    fn take(&mut self, polled: &cluster::Polled) {
+    fn take(&mut self, polled: &cluster::Polled, now: UnixNanos) {
         for broken in &polled.broken {
             tracing::warn!(problem = %broken, "cannot be read; its last good state stays");
         }
         (self.witness)(&polled.changes);
-        self.knowledge.apply(&polled.changes, self.folder.broken());
+        let broken: Vec<_> = self.folder.broken().collect();
+        self.knowledge.apply(&polled.changes, &broken, now);
     }
 }
 

@@ -285,8 +285,8 @@ fn a_daemon_answers_while_it_runs_and_stores_everything_when_it_is_told_to_end()
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut followed = BufReader::new(follower.stdout.take().unwrap()).lines();
-    let first: Value = serde_json::from_str(&followed.next().unwrap().unwrap()).unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!((&first["open"], &first["source"]["name"]), (&json!(true), &json!("frontend")));
 
     let status: Value = serde_json::from_slice(&daemon.ask(&["status", "--json"]).stdout).unwrap();
@@ -300,7 +300,7 @@ fn a_daemon_answers_while_it_runs_and_stores_everything_when_it_is_told_to_end()
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
     assert!(follower.wait().unwrap().success());
     let rest: Vec<Value> =
-        followed.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     let closed = rest.iter().filter(|row| row["open"].is_null()).count();
     let stored = rows(&whyflow(&["flows", "--folder", path(&folder.path().join("history"))]));
     assert_eq!(stored.len(), 2, "one row for each side: {stored:#?}");

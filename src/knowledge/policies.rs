@@ -8,14 +8,18 @@ use schemas::UnixNanos;
 
 use super::Report;
 use crate::config::Settings;
+use crate::objects;
 
 /// The documents in force, and the timeline they are published to.
 pub(super) struct Policies {
     documents: BTreeMap<Key, Document>,
+    /// What cannot be read and never could, and may be a policy.
+    unreadable: Vec<Document>,
     settings: policy::Settings,
     writer: TimelineWriter,
     report: Report,
-    is_published: bool,
+    /// The set in force is another than these documents give.
+    is_changed: bool,
 }
 
 // === impl Policies ===
@@ -25,19 +29,29 @@ impl Policies {
         let (writer, timeline) = Timeline::new(settings.timeline_limits());
         let settings = settings.policy_settings();
         let documents = BTreeMap::new();
-        (Self { documents, settings, writer, report, is_published: false }, timeline)
+        let unreadable = Vec::new();
+        (Self { documents, unreadable, settings, writer, report, is_changed: true }, timeline)
     }
 
-    /// Takes in changes that came true at this time, and publishes the set that they make.
-    pub(super) fn apply(&mut self, changes: &[Change], at: UnixNanos) {
-        let mut is_changed = !std::mem::replace(&mut self.is_published, true);
+    /// Takes in changes, to be published.
+    pub(super) fn apply(&mut self, changes: &[Change]) {
         for change in changes {
-            is_changed |= match change {
+            self.is_changed |= match change {
                 Change::Applied { object, .. } => self.put(object),
                 Change::Deleted { key, .. } => self.documents.remove(key).is_some(),
             };
         }
-        if is_changed {
+    }
+
+    /// Says what cannot be read and never could, to be published.
+    pub(super) fn set_unreadable(&mut self, unreadable: Vec<Document>) {
+        self.is_changed |= unreadable != self.unreadable;
+        self.unreadable = unreadable;
+    }
+
+    /// From `at` on what was taken in is in force.
+    pub(super) fn publish_if_changed(&mut self, at: UnixNanos) {
+        if std::mem::take(&mut self.is_changed) {
             self.publish(at);
         }
     }
@@ -48,7 +62,7 @@ impl Policies {
         if !policy::reads(&object.api_version, &object.kind) {
             return false;
         }
-        let document = Document { source: object.source.to_string(), body: object.body.clone() };
+        let document = objects::document(object);
         let key = object.key();
         let problems =
             errors(&Compiled::compile(std::slice::from_ref(&document), &self.settings).1);
@@ -64,7 +78,8 @@ impl Policies {
     }
 
     fn publish(&self, at: UnixNanos) {
-        let documents: Vec<Document> = self.documents.values().cloned().collect();
+        let documents: Vec<Document> =
+            self.documents.values().chain(&self.unreadable).cloned().collect();
         let (set, problems) = Compiled::compile(&documents, &self.settings);
         let revision = set.revision();
         for problem in errors(&problems) {

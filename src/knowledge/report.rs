@@ -1,9 +1,8 @@
 //! What the daemon's status says of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::{Change, Key};
 use parking_lot::Mutex;
 
 /// Counts and problems, written as changes come in. Clones share them.
@@ -12,7 +11,7 @@ pub struct Report(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeSet<Key>,
+    objects: usize,
     policies: usize,
     revision: Option<u64>,
     /// What cannot be read of the folder now.
@@ -38,7 +37,7 @@ impl Report {
         let problems = sorts.into_iter().chain(inner.kept.values());
         api::status::Cluster {
             manifests: manifests.to_owned(),
-            objects: inner.objects.len() as u64,
+            objects: inner.objects as u64,
             policies: inner.policies as u64,
             policy_revision: inner.revision.map(|it| format!("{it:016x}")).unwrap_or_default(),
             problems: problems.flatten().take(PROBLEMS_MAX).cloned().collect(),
@@ -58,14 +57,8 @@ impl Report {
         inner.refused.push(problem);
     }
 
-    pub(super) fn count(&self, changes: &[Change]) {
-        let mut inner = self.0.lock();
-        for change in changes {
-            match change {
-                Change::Applied { object, .. } => inner.objects.insert(object.key()),
-                Change::Deleted { key, .. } => inner.objects.remove(key),
-            };
-        }
+    pub(super) fn objects(&self, objects: usize) {
+        self.0.lock().objects = objects;
     }
 
     pub(super) fn policy(&self, name: &str, problems: Vec<String>) {
