@@ -57,7 +57,8 @@ pub enum ExportError {
         /// What happened.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// It never will: the chunk is counted as refused.
+    /// It never will: the chunk is counted as refused. Only from an exporter that holds nothing
+    /// before it.
     #[error("delivering rows, refused for good")]
     Permanent {
         /// What happened.

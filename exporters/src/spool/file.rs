@@ -8,10 +8,12 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::FileReader;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{FileReader, read_footer_length};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow::ipc::{CompressionType, MetadataVersion};
+use arrow::ipc::{CompressionType, MetadataVersion, root_as_footer};
 use schemas::columns::{self, ColumnsError};
 use schemas::json::Words;
 use schemas::{Closed, Flow, Lane, Ledger, Window};
@@ -118,21 +120,36 @@ fn write(
     Ok(writer.into_inner()?)
 }
 
-/// The header and the chunks of a file of this name.
-pub(super) fn decode(name: Name, bytes: Vec<u8>) -> Result<(Header, Chunks), FileError> {
-    let found = xxh3_64(&bytes);
+/// What a file of this name says of itself, after its bytes were held against the name. Rows are
+/// not looked at, so that a start does not have to decode all that waits.
+pub(super) fn header(name: Name, bytes: &[u8]) -> Result<Header, FileError> {
+    let found = xxh3_64(bytes);
     if found != name.hash {
         return Err(FileError::Altered { found, expected: name.hash });
     }
-    let reader = FileReader::try_new(Cursor::new(bytes), None)?;
-    let schema = reader.schema();
-    let version = schema.metadata.get(columns::VERSION_KEY).map_or("", String::as_str);
+    let metadata = schema(bytes)?.metadata;
+    let version = metadata.get(columns::VERSION_KEY).map_or("", String::as_str);
     if version != columns::VERSION {
         return Err(FileError::Version { found: version.to_owned() });
     }
-    let text = schema.metadata.get(HEADER_KEY).ok_or(FileError::Header(None))?;
-    let header = serde_json::from_str(text).map_err(|error| FileError::Header(Some(error)))?;
-    Ok((header, reader))
+    let text = metadata.get(HEADER_KEY).ok_or(FileError::Header(None))?;
+    serde_json::from_str(text).map_err(|error| FileError::Header(Some(error)))
+}
+
+/// The schema in the footer of an Arrow IPC file: footer, its length in four bytes, `ARROW1`.
+fn schema(bytes: &[u8]) -> Result<Schema, ArrowError> {
+    let no_footer = || ArrowError::IpcError("the file has no footer".to_owned());
+    let (rest, tail) = bytes.split_last_chunk::<10>().ok_or_else(no_footer)?;
+    let start = rest.len().checked_sub(read_footer_length(*tail)?).ok_or_else(no_footer)?;
+    let footer = root_as_footer(&rest[start..])
+        .map_err(|error| ArrowError::IpcError(format!("the file's footer: {error}")))?;
+    footer.schema().map(fb_to_schema).ok_or_else(no_footer)
+}
+
+/// The chunks of a file of this name.
+pub(super) fn decode(name: Name, bytes: Vec<u8>) -> Result<Chunks, FileError> {
+    header(name, &bytes)?;
+    Ok(FileReader::try_new(Cursor::new(bytes), None)?)
 }
 
 /// One chunk of a file, counted from 0.

@@ -181,8 +181,8 @@ fn take_in_files(files: &Files, dir: &Path, state: &mut State) -> Result<(), Ope
         let Some(name) = Name::parse(&listed.name) else { continue };
         state.next_number = state.next_number.max(name.number + 1);
         let bytes = files.read(&path).map_err(io_error("reading", &path))?;
-        match file::decode(name, bytes) {
-            Ok((header, _)) => {
+        match file::header(name, &bytes) {
+            Ok(header) => {
                 state.insert(Entry { name, bytes: listed.bytes, header: Arc::new(header) });
             }
             Err(error) => set_aside(files, dir, &listed.name, &error, state)?,

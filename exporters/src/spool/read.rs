@@ -145,7 +145,7 @@ impl Spool {
             Err(source) => return Err(ReadError::Io { file: number, source }),
         };
         match opened {
-            Ok((_, file)) => Ok(Some(Open { number, header: entry.header, file, next_chunk: 0 })),
+            Ok(file) => Ok(Some(Open { number, header: entry.header, file, next_chunk: 0 })),
             Err(error) => {
                 self.set_aside(&entry, &error);
                 Ok(None)
