@@ -71,3 +71,69 @@ fn add_wrong(document: &Node, wrong: Vec<Wrong>, problems: &mut Vec<Problem>) {
     };
     problems.extend(wrong.into_iter().filter(stands).map(|wrong| wrong.placed(document)));
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::parse;
+
+    /// Pieces that configs are made of, so that random texts get past the YAML parser.
+    fn piece() -> impl Strategy<Value = String> {
+        let known = [
+            "capture:",
+            "  pods: [",
+            "]",
+            "  places: ",
+            "exporters:",
+            "  a: {parquet: ",
+            "{stdout: {}}",
+            "}",
+            "${A}",
+            "${A:-1}",
+            "${",
+            "- ",
+            "&a ",
+            "*a",
+            "<<: *a",
+            "aggregate: {detail: ",
+            "pod",
+            "\n",
+            "\n  ",
+            "\"",
+            "'",
+            "#",
+            "api: {listen: ",
+            "127.0.0.1:1",
+            "0",
+            "-1",
+            "1e999",
+            "~",
+            "replay: {folder: x}",
+            "!!str ",
+            "---\n",
+            "\t",
+            "99999999999999999999",
+        ];
+        prop_oneof![
+            8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
+            1 => ".{0,12}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_config_or_is_wrong_at_a_line(
+            pieces in proptest::collection::vec(piece(), 0..24)
+        ) {
+            let text = pieces.concat();
+            if let Err(problems) = parse("a.yaml", &text, &|_| Some("7".to_owned())) {
+                prop_assert!(problems.count() > 0);
+                for problem in problems.iter() {
+                    prop_assert!(problem.line > 0, "{problem:?}");
+                    prop_assert!(!problem.message.is_empty());
+                }
+            }
+        }
+    }
+}

@@ -19,7 +19,7 @@ use crate::vitals::Vitals;
 pub struct Serving {
     stop: oneshot::Sender<()>,
     feeding: JoinHandle<()>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
 }
 
 /// What is fed before anything is served: its metrics must be registered first.
@@ -92,6 +92,6 @@ impl Serving {
         if self.stop.send(()).is_err() {
             tracing::debug!("the API has ended already");
         }
-        self.server.await.context("the API stopped in the middle")?.context("the API's listener")
+        self.server.await.context("the API stopped in the middle")
     }
 }

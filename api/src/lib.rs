@@ -19,6 +19,7 @@ mod follow;
 
 pub mod status;
 
+mod connections;
 mod serve;
 
 pub use feed::{Feed, feed};

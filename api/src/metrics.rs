@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(crate) held_rows: Gauge,
     pub(crate) held_bytes: Gauge,
     pub(crate) followers: Gauge,
+    pub(crate) connections: Gauge,
     pub(crate) requests: Family<Answered, Counter>,
 }
 
@@ -37,7 +38,8 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("api");
-        let Self { rows, dropped, held_rows, held_bytes, followers, requests } = metrics.clone();
+        let Self { rows, dropped, held_rows, held_bytes, followers, connections, requests } =
+            metrics.clone();
         registry.register("rows", "Rows of closed windows taken in", rows);
         let help = "Rows that a reader cannot have: memory (forgotten before their time), graph \
                     (the feed was full), slow_reader (a follower was behind), open_rows (told at \
@@ -46,6 +48,7 @@ impl Metrics {
         registry.register("held_rows", "Rows held in memory", held_rows);
         registry.register("held_bytes", "Memory of the rows held", held_bytes);
         registry.register("followers", "Readers that follow now", followers);
+        registry.register("connections", "Connections of clients", connections);
         registry.register("requests", "Requests answered", requests);
         metrics
     }

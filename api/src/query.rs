@@ -264,6 +264,27 @@ mod tests {
         assert_eq!(query.page, Some(Page { sequence: 7, row: 3 }));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_question_or_names_its_bad_parameter(text in ".{0,200}") {
+            match Query::parse(&text) {
+                Ok(_) => {}
+                Err(bad) => assert!(!bad.message.is_empty()),
+            }
+        }
+
+        #[test]
+        fn any_value_of_a_parameter_is_taken_or_refused_by_its_name(
+            name in proptest::sample::select(PARAMETERS), value in ".{0,60}",
+        ) {
+            let pair = [(name, &value)];
+            let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pair).finish();
+            if let Err(bad) = Query::parse(&text) {
+                assert_eq!(bad.parameter, name);
+            }
+        }
+    }
+
     #[test]
     fn a_bad_parameter_is_named() {
         for text in [

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, Dictionary, json_line};
+use crate::connections;
 use crate::follow::Follower;
 use crate::metrics::{Answered, Metrics};
 use crate::query::{BadQuery, Query};
@@ -52,8 +52,8 @@ struct Failure {
     parameter: Option<String>,
 }
 
-/// How long readers may take to read what is left when the daemon ends.
-const GRACE: Duration = Duration::from_secs(3);
+/// Connections beside those whose requests are being answered: health checks, scrapes, idle ones.
+const CONNECTIONS_BESIDE: usize = 64;
 
 const PATHS: &str = "/api/v1/flows, /api/v1/status, /metrics, /livez, /readyz";
 
@@ -67,31 +67,10 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 
 /// Answers until `stop`, then lets readers finish for a moment. The feed must have ended by then,
 /// for followers' streams to end.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let (stopped, mut is_stopped) = tokio::sync::watch::channel(false);
-    let stop = async move {
-        stop.await;
-        stopped.send_replace(true);
-    };
-    let serving = axum::serve(listener, api.router()).with_graceful_shutdown(stop);
-    let out_of_time = async move {
-        if is_stopped.wait_for(|stopped| *stopped).await.is_ok() {
-            tokio::time::sleep(GRACE).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        served = serving => served,
-        () = out_of_time => Ok(()),
-    }
+pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = ()> + Send) {
+    let limit = api.recent.requests_max() + CONNECTIONS_BESIDE;
+    let metrics = api.metrics.clone();
+    connections::serve(listener, api.router(), (limit, metrics), stop).await;
 }
 
 // === impl Api ===

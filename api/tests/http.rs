@@ -26,9 +26,10 @@ struct Served {
     feed: Feed,
     recent: Recent,
     said: Arc<Said>,
+    registry: Arc<Registry>,
     address: std::net::SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    server: tokio::task::JoinHandle<()>,
 }
 
 /// Why it is not ready.
@@ -50,13 +51,14 @@ async fn served(limits: Limits) -> Served {
     let metrics = Metrics::register(&mut registry);
     let (feed, recent) = api::feed(limits, metrics);
     let said = Arc::new(Said::default());
+    let registry = Arc::new(registry);
     let words = (Interfaces::default(), Names::default(), Some("test".into()));
-    let api = Api::new(recent.clone(), words, Arc::new(registry), said.clone());
+    let api = Api::new(recent.clone(), words, registry.clone(), said.clone());
     let listener = api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(listener, api, async { drop(stopped.await) }));
-    Served { feed, recent, said, address, stop, server }
+    Served { feed, recent, said, registry, address, stop, server }
 }
 
 async fn get(served: &Served, path: &str) -> Response<Incoming> {
@@ -317,6 +319,29 @@ async fn the_server_ends_when_it_is_told_to_though_somebody_reads() {
     let stream = get(&served, "/api/v1/flows?follow=true").await;
     drop(served.feed);
     served.stop.send(()).unwrap();
-    served.server.await.unwrap().unwrap();
+    served.server.await.unwrap();
     drop(stream);
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_the_next_one_waits_for_a_place() {
+    let served = served(Limits { requests: 1, ..Limits::default() }).await;
+    let connections = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &served.registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with("api_connections "));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let mut idle = Vec::new();
+    for _ in 0..70 {
+        idle.push(TcpStream::connect(served.address).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    let waiting = get(&served, "/livez");
+    while connections() < 65 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(connections(), 65);
+    drop(idle);
+    assert_eq!(waiting.await.status(), 200);
 }
