@@ -72,7 +72,8 @@ fn measure(stage: &mut Stage, scenario: Scenario) -> Result<Sums> {
 }
 
 fn hook(cost: &Cost) -> &'static str {
-    if cost.name.ends_with("_in") || cost.name.ends_with("ingress") || cost.name == "whyflow_empty" {
+    if cost.name.ends_with("_in") || cost.name.ends_with("ingress") || cost.name == "whyflow_empty"
+    {
         "ingress"
     } else {
         "egress"

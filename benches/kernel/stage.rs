@@ -136,9 +136,9 @@ impl Stage {
         let others: Vec<u32> = costs().into_iter().map(|cost| cost.id).collect();
         let running = self.collect(Duration::from_secs(1), 16_384)?;
         let cost = || {
-            let found = costs().into_iter().find(|cost| {
-                cost.name == "whyflow_drops" && !others.contains(&cost.id)
-            });
+            let found = costs()
+                .into_iter()
+                .find(|cost| cost.name == "whyflow_drops" && !others.contains(&cost.id));
             found.map(|cost| (cost.runs, cost.nanoseconds)).context("the drops program")
         };
         let before = cost()?;

@@ -71,6 +71,7 @@ pub struct Enrich {
     cluster: Reader,
     resolver: Resolver,
     remembered: Remembered,
+    /// Lanes in which something waits.
     lanes: FxHashMap<Arc<Lane>, Waiting>,
     waiting_rows: usize,
     totals: Totals,
@@ -160,7 +161,7 @@ impl Enrich {
         let found = self.resolver.resolve(row, view);
         if let Found::Known(ends) = &found {
             let ends = ends.clone();
-            let is_settled = resolve::recheck(&ends, row, view) == Recheck::Same;
+            let is_settled = resolve::is_settled(&ends, row, view);
             let version = if is_settled { version } else { NOT_SETTLED };
             let memory = Memory { id: row.id, asked, version, reopened_at, ends };
             self.remembered.insert(place, memory);
@@ -288,7 +289,7 @@ impl Stage for Enrich {
             out.begin(head.clone());
             self.enrich(&head, batch.rows, &mut waiting, &view, |row| out.push(row));
         }
-        if batch.from < UnixNanos::MAX {
+        if !waiting.is_empty() {
             self.lanes.insert(batch.lane, waiting);
         }
         self.report(out);

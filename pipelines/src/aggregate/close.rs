@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::batch::Closed;
 use schemas::observation::Names;
-use schemas::{Flow, FlowKey, Lane, Reason, RowId, Window};
+use schemas::{Flow, FlowKey, Lane, Reason, RowId, Seen, Window};
 
 use super::key::{self, Key, NO_TIME};
 use super::row::Row;
@@ -43,9 +43,13 @@ impl Closing {
         mut put: impl FnMut(Closed),
     ) {
         let number = key::lane(&self.cluster, lane);
-        let (window, ledger, len) = (open.window, open.ledger.take(), open.len());
-        let pieces = len.div_ceil(self.piece_rows).max(1);
-        let mut rows = open.rows();
+        let (window, ledger) = (open.window, open.ledger.take());
+        let seen = seen_after_all(open);
+        let is_left_out =
+            |key: &Key| key.seen == Seen::Inferred && seen.contains(&key.however_seen());
+        let left_out = open.rows().filter(|(key, _)| is_left_out(key)).count();
+        let pieces = (open.len() - left_out).div_ceil(self.piece_rows).max(1);
+        let mut rows = open.rows().filter(|(key, _)| !is_left_out(key));
         for piece in 1..=pieces {
             let next = rows.by_ref().take(self.piece_rows);
             let rows = next.map(|(key, row)| self.make(key, row, number, window, correction));
@@ -88,12 +92,12 @@ impl Closing {
             key: FlowKey {
                 reporter: row.reporter,
                 origin: key.origin,
-                seen: row.seen,
-                interface: row.interface,
+                seen: key.seen,
+                interface: key.interface,
                 source: row.ends.source.clone(),
                 destination: row.ends.destination.clone(),
-                destination_port: row.port,
-                protocol: row.protocol,
+                destination_port: key.port,
+                protocol: key.protocol,
                 service: row.ends.service.clone(),
                 action: side.verdict,
                 trace: side.trace.clone(),
@@ -126,4 +130,20 @@ impl Closing {
         self.amended.insert(key, amended.clone());
         amended
     }
+}
+
+/// What was inferred in a window and of which its interface or a drop told after all, or before:
+/// those rows stand alone.
+fn seen_after_all(open: &Open) -> FxHashSet<Key> {
+    let is_inferred = |key: &Key| key.seen == Seen::Inferred;
+    let inferred: FxHashSet<Key> = open
+        .rows()
+        .filter(|(key, _)| is_inferred(key))
+        .map(|(key, _)| key.however_seen())
+        .collect();
+    if inferred.is_empty() {
+        return inferred;
+    }
+    let told = open.rows().filter(|(key, _)| !is_inferred(key));
+    told.map(|(key, _)| key.however_seen()).filter(|key| inferred.contains(key)).collect()
 }

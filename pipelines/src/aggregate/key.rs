@@ -9,7 +9,7 @@ use crate::Attributed;
 use crate::digest;
 
 /// A flow's key as digests of values: the same values give the same key, whatever their handles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) ends: u128,
     pub(super) side: u128,
@@ -50,6 +50,11 @@ impl Key {
                 Detail::Pod | Detail::Workload => 0,
             },
         }
+    }
+
+    /// The key of the same flow by its interface's or its drops' counters alike.
+    pub(super) fn however_seen(&self) -> Self {
+        Self { seen: Seen::Interface, interface: InterfaceId(0), ..*self }
     }
 
     /// A hash for tables within the process.

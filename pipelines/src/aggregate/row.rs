@@ -3,12 +3,9 @@
 use std::sync::Arc;
 
 use schemas::evidence::Dropped;
-use schemas::{
-    Counters, Evidence, InitiatorFrom, InterfaceId, Protocol, Reporter, Seen, Since, TcpFlags,
-    Tuple, UnixNanos,
-};
+use schemas::{Counters, Evidence, InitiatorFrom, Reporter, Since, TcpFlags, Tuple, UnixNanos};
 
-use super::key::{Key, port};
+use super::key::Key;
 use crate::{Attributed, Ends, Judged};
 
 /// One row of an open window: what makes its key, and its sums.
@@ -25,12 +22,8 @@ pub(super) struct Row {
     pub(super) drops: Option<Box<Vec<Dropped>>>,
     pub(super) first: UnixNanos,
     pub(super) last: UnixNanos,
-    pub(super) interface: InterfaceId,
-    pub(super) port: u16,
-    pub(super) protocol: Protocol,
     pub(super) tcp_flags: TcpFlags,
     pub(super) reporter: Reporter,
-    pub(super) seen: Seen,
     pub(super) initiator_from: InitiatorFrom,
     pub(super) since: Since,
     pub(super) is_far_hidden: bool,
@@ -56,12 +49,8 @@ impl Row {
             drops: None,
             first: UnixNanos::MAX,
             last: UnixNanos(0),
-            interface: key.interface,
-            port: port(row),
-            protocol: key.protocol,
             tcp_flags: TcpFlags::default(),
             reporter: key.reporter,
-            seen: key.seen,
             initiator_from: InitiatorFrom::Syn,
             since: Since::Opened,
             is_far_hidden: false,

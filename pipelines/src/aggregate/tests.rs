@@ -358,3 +358,17 @@ fn everything_in_one_window_has_the_names_and_policies_of_its_time() {
     let revisions: BTreeSet<_> = flows.iter().map(|flow| flow.key.policy_revision).collect();
     assert_eq!(revisions.len(), 2);
 }
+
+#[test]
+fn what_was_inferred_gives_way_to_what_was_seen_in_its_window() {
+    let scene = Scene::under(&[only_from("cart", "cart", &[])]);
+    let (mut path, lane) = (Path::new(&scene), lane("a", 1));
+    let call = denied_call(&scene, 4_000);
+    let mut updates = path.feed(drain(&lane, 0, call[..1].to_vec()));
+    assert_eq!(flow(&opened(&updates), Reporter::Dst).key.seen, Seen::Inferred);
+    updates.extend(path.feed(drain(&lane, 1, call[1..].to_vec())));
+    updates.extend(path.feed(end_of_time(&lane)));
+    assert_eq!(flow(&closed(&updates), Reporter::Dst).key.seen, Seen::Drop);
+    let flows = one_lane(&scene, call[..1].to_vec());
+    assert_eq!(flow(&flows, Reporter::Dst).key.seen, Seen::Inferred);
+}

@@ -9,13 +9,19 @@ use super::key::Key;
 use super::row::Row;
 use crate::{Amount, Attributed};
 
+/// A row's place, and half of its key's hash, which is compared before the row is touched.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    place: u32,
+}
+
 /// An open window: rows in the order of their first packet's arrival, and their index.
 pub(super) struct Open {
     pub(super) window: Window,
     pub(super) ledger: Option<Arc<Ledger>>,
-    keys: Vec<Key>,
-    rows: Vec<Row>,
-    index: HashTable<u32>,
+    rows: Vec<(Key, Row)>,
+    index: HashTable<Entry>,
     bytes: usize,
     amount: Amount,
 }
@@ -27,7 +33,6 @@ impl Open {
         Self {
             window,
             ledger: None,
-            keys: Vec::new(),
             rows: Vec::new(),
             index: HashTable::new(),
             bytes: 0,
@@ -37,7 +42,6 @@ impl Open {
 
     /// Another window in the memory of this one, whose rows were taken out.
     pub(super) fn reused(mut self, window: Window) -> Self {
-        self.keys.clear();
         self.rows.clear();
         self.index.clear();
         Self { window, ledger: None, bytes: 0, amount: Amount::default(), ..self }
@@ -58,48 +62,60 @@ impl Open {
     }
 
     pub(super) fn row(&self, place: u32) -> &Row {
-        &self.rows[place as usize]
+        &self.rows[place as usize].1
     }
 
     pub(super) fn key(&self, place: u32) -> &Key {
-        &self.keys[place as usize]
+        &self.rows[place as usize].0
     }
 
     pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = (&Key, &Row)> {
-        self.keys.iter().zip(&self.rows)
+        self.rows.iter().map(|(key, row)| (key, row))
     }
 
     /// The row of this key.
     pub(super) fn find(&self, key: &Key) -> Option<u32> {
-        self.index.find(key.hash(), |place| self.keys[*place as usize] == *key).copied()
+        let hash = half(key.hash());
+        let is_same =
+            |entry: &Entry| entry.hash == hash && self.rows[entry.place as usize].0 == *key;
+        self.index.find(spread(hash), is_same).map(|entry| entry.place)
     }
 
     /// The memory that one more row takes, what hangs on it aside.
     pub(super) const fn cost() -> usize {
-        size_of::<Key>() + size_of::<Row>() + 8
+        size_of::<(Key, Row)>() + 2 * size_of::<Entry>()
     }
 
     /// A new row of this key.
     pub(super) fn insert(&mut self, key: Key, row: &Attributed) -> u32 {
         let place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(Row::new(&key, row));
-        self.keys.push(key);
+        self.rows.push((key, Row::new(&key, row)));
         self.bytes += Self::cost();
-        let keys = &self.keys;
-        self.index.insert_unique(key.hash(), place, |place| keys[*place as usize].hash());
+        let hash = half(key.hash());
+        let entry = Entry { hash, place };
+        self.index.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
         place
     }
 
     /// Adds to a row. Returns the memory that it took.
     pub(super) fn add(&mut self, place: u32, row: Attributed, amount: Amount) -> usize {
         self.amount += amount;
-        let bytes = self.rows[place as usize].add(row);
+        let bytes = self.rows[place as usize].1.add(row);
         self.bytes += bytes;
         bytes
     }
 
     /// Whether this is the first new connection of a row.
     pub(super) fn is_first_new(&mut self, place: u32) -> bool {
-        !std::mem::replace(&mut self.rows[place as usize].is_shown, true)
+        !std::mem::replace(&mut self.rows[place as usize].1.is_shown, true)
     }
+}
+
+fn half(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or(0)
+}
+
+/// A hash for the index of half a hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -18,7 +18,7 @@ pub(super) struct Drain {
     held: Amount,
     now: UnixNanos,
     /// The place of its lane in the list of lanes.
-    pub(super) lane: u32,
+    pub(super) lane: u16,
     /// Nothing of this lane was seen before: what runs already may have been opened long ago.
     pub(super) is_first_of_lane: bool,
 }

@@ -76,7 +76,7 @@ impl Connect {
         let (own, far) = (slot.asked_pair().ends[asking].addr, 1 - asking);
         let from = self.drain.head().map_or(UnixNanos(0), |head| head.from);
         let ports = [slot.pair.ends[asking].port, slot.pair.ends[far].port];
-        let likely = (from, !tally.drops.is_empty(), tally.first, ports);
+        let likely = (from, !tally.drops().is_empty(), tally.first, ports);
         self.unanswered.insert(own, slot.pair.ends[far].addr, likely, tally.slot);
         if let Some(asked) = &slot.asked {
             self.unanswered.insert(own, asked[far].addr, likely, tally.slot);

@@ -1,12 +1,12 @@
 //! What makes packets one conversation: two ends in no order, and a protocol.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use schemas::{Addr, Protocol, Tuple};
 
 /// One end of a conversation. For ICMP the asking end has the identifier for a port, and the asked
 /// end the request's type and code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub(super) struct End {
     pub(super) addr: Addr,
     pub(super) port: u16,
@@ -44,6 +44,22 @@ const ANSWERED: [(Protocol, u16, u16); 4] = [
     (Protocol::ICMP, 17, 18),
     (Protocol::ICMPV6, 128, 129),
 ];
+
+// === impl End ===
+
+impl PartialEq for End {
+    fn eq(&self, other: &Self) -> bool {
+        let [one, two] = [self.addr, other.addr].map(|addr| u128::from_ne_bytes(addr.0));
+        self.port == other.port && one == two
+    }
+}
+
+impl Hash for End {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.addr.hash(state);
+        self.port.hash(state);
+    }
+}
 
 // === impl Pair ===
 

@@ -205,7 +205,9 @@ impl Connect {
             self.drain.tallies.push(Tally::new(index));
         }
         let tally = &mut self.drain.tallies[slot.tally as usize];
-        if !is_error {
+        if is_error {
+            tally.note_time(seen);
+        } else {
             tally.note(seen, sender);
         }
         if let Some(by) = seen.drop {

@@ -11,10 +11,10 @@ const LANES_MAX: usize = 4_096;
 /// Lanes, and addresses by the lane that watches their pod's interface.
 #[derive(Debug)]
 pub(super) struct Places {
-    by_address: FxHashMap<Addr, u32>,
+    by_address: FxHashMap<Addr, u16>,
     limit: usize,
-    lanes: FxHashMap<Arc<Lane>, u32>,
-    next_lane: u32,
+    lanes: FxHashMap<Arc<Lane>, u16>,
+    next_lane: u16,
 }
 
 // === impl Places ===
@@ -30,7 +30,7 @@ impl Places {
     }
 
     /// This lane's number, and whether it is new.
-    pub(super) fn lane(&mut self, lane: &Arc<Lane>) -> (u32, bool) {
+    pub(super) fn lane(&mut self, lane: &Arc<Lane>) -> (u16, bool) {
         if let Some(number) = self.lanes.get(lane) {
             return (*number, false);
         }
@@ -38,7 +38,7 @@ impl Places {
             self.lanes.clear();
         }
         let number = self.next_lane;
-        self.next_lane += 1;
+        self.next_lane = self.next_lane.checked_add(1).unwrap_or(1);
         self.lanes.insert(lane.clone(), number);
         (number, true)
     }
@@ -51,14 +51,14 @@ impl Places {
     }
 
     /// Notes that this lane watches the interface of the pod that has this address.
-    pub(super) fn note(&mut self, addr: Addr, lane: u32) {
+    pub(super) fn note(&mut self, addr: Addr, lane: u16) {
         if self.by_address.len() < self.limit || self.by_address.contains_key(&addr) {
             self.by_address.insert(addr, lane);
         }
     }
 
     /// Whether this lane watches the interface of the pod that has this address.
-    pub(super) fn watches(&self, lane: u32, addr: Addr) -> bool {
+    pub(super) fn watches(&self, lane: u16, addr: Addr) -> bool {
         self.by_address.get(&addr) == Some(&lane)
     }
 }

@@ -15,8 +15,8 @@ use super::{ConnectConfig, Idle};
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_pair: HashTable<u32>,
-    by_asked: HashTable<u32>,
+    by_pair: HashTable<Entry>,
+    by_asked: HashTable<Entry>,
     /// Asked a service, and the backend is not known: by the asking end.
     unresolved: FxHashMap<(End, Protocol), u32>,
     hasher: PairHasher,
@@ -29,8 +29,15 @@ pub(super) struct Table {
     pub(super) expired: u64,
 }
 
+/// A slot, and half of its hash, which is compared before the slot is touched.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    slot: u32,
+}
+
 /// Memory of one conversation: its slot, its places in the indices, and what was asked.
-const BYTES_EACH: usize = size_of::<Slot>() + 2 * 8 + size_of::<[End; 2]>() + 16;
+const BYTES_EACH: usize = size_of::<Slot>() + 4 * size_of::<Entry>() + size_of::<[End; 2]>() + 16;
 
 /// How many conversations are looked at to find one to evict.
 const CANDIDATES: usize = 32;
@@ -75,12 +82,15 @@ impl Table {
 
     /// The conversation of these ends, and which of its ends comes first in `pair`.
     pub(super) fn find(&self, pair: &Pair) -> Option<(u32, usize)> {
-        let hash = self.hasher.hash(pair);
-        let slots = &self.slots;
-        let is_same = |index: &u32| slots[*index as usize].pair.matches(pair).is_some();
-        let index = *self.by_pair.find(hash, is_same)?;
-        let order = slots[index as usize].pair.matches(pair)?;
-        Some((index, order))
+        let (hash, slots) = (self.hash(pair), &self.slots);
+        let mut order = 0;
+        let found = self.by_pair.find(spread(hash), |entry| {
+            let is_likely = entry.hash == hash;
+            let matched = is_likely.then(|| slots[entry.slot as usize].pair.matches(pair));
+            order = matched.flatten().unwrap_or(order);
+            matched.flatten().is_some()
+        });
+        Some((found?.slot, order))
     }
 
     /// The conversation whose opener sees these ends.
@@ -88,10 +98,11 @@ impl Table {
         if self.by_asked.is_empty() {
             return None;
         }
-        let hash = self.hasher.hash(pair);
-        let slots = &self.slots;
-        let is_same = |index: &u32| slots[*index as usize].asked_pair().matches(pair).is_some();
-        let index = *self.by_asked.find(hash, is_same)?;
+        let (hash, slots) = (self.hash(pair), &self.slots);
+        let is_same = |entry: &Entry| {
+            entry.hash == hash && slots[entry.slot as usize].asked_pair().matches(pair).is_some()
+        };
+        let index = self.by_asked.find(spread(hash), is_same)?.slot;
         let order = slots[index as usize].asked_pair().matches(pair)?;
         Some((index, order))
     }
@@ -135,15 +146,16 @@ impl Table {
         }
         slot.asked = Some(Box::new(asked));
         let pair = slot.asked_pair();
-        let hash = self.hasher.hash(&pair);
-        let (slots, hasher) = (&self.slots, self.hasher);
+        let (hash, slots) = (self.hash(&pair), &self.slots);
         // The same question may have gone to another backend before: the newer one stands for it.
-        let is_same = |other: &u32| slots[*other as usize].asked_pair().matches(&pair).is_some();
-        if let Ok(older) = self.by_asked.find_entry(hash, is_same) {
+        let is_same = |entry: &Entry| {
+            entry.hash == hash && slots[entry.slot as usize].asked_pair().matches(&pair).is_some()
+        };
+        if let Ok(older) = self.by_asked.find_entry(spread(hash), is_same) {
             older.remove();
         }
-        let rehash = |index: &u32| hasher.hash(&slots[*index as usize].asked_pair());
-        self.by_asked.insert_unique(hash, index, rehash);
+        let entry = Entry { hash, slot: index };
+        self.by_asked.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
     }
 
     /// Notes that a conversation's opener asked a service and that its backend is not known.
@@ -229,8 +241,9 @@ impl Table {
         self.unindex(index);
         let slot = &mut self.slots[index as usize];
         if slot.asked.is_some() {
-            let hash = self.hasher.hash(&slot.asked_pair());
-            if let Ok(found) = self.by_asked.find_entry(hash, |other| *other == index) {
+            let pair = slot.asked_pair();
+            let hash = spread(self.hash(&pair));
+            if let Ok(found) = self.by_asked.find_entry(hash, |entry| entry.slot == index) {
                 found.remove();
             }
         }
@@ -254,16 +267,25 @@ impl Table {
     }
 
     fn index(&mut self, index: u32) {
-        let hash = self.hasher.hash(&self.slots[index as usize].pair);
-        let (slots, hasher) = (&self.slots, self.hasher);
-        let rehash = |index: &u32| hasher.hash(&slots[*index as usize].pair);
-        self.by_pair.insert_unique(hash, index, rehash);
+        let hash = self.hash(&self.slots[index as usize].pair);
+        let entry = Entry { hash, slot: index };
+        self.by_pair.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
     }
 
     fn unindex(&mut self, index: u32) {
-        let hash = self.hasher.hash(&self.slots[index as usize].pair);
-        if let Ok(found) = self.by_pair.find_entry(hash, |other| *other == index) {
+        let hash = spread(self.hash(&self.slots[index as usize].pair));
+        if let Ok(found) = self.by_pair.find_entry(hash, |entry| entry.slot == index) {
             found.remove();
         }
     }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of the hash is enough")]
+    fn hash(&self, pair: &Pair) -> u32 {
+        self.hasher.hash(pair) as u32
+    }
+}
+
+/// A hash for the index of half a hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -23,7 +23,7 @@ struct Facts {
     /// The far end has got something of the opener's.
     far_saw: bool,
     /// The window that counts it as live, by number.
-    window: u32,
+    window: u16,
     /// Which ends were told of before this connection.
     was_told: [bool; 2],
 }
@@ -66,7 +66,7 @@ impl Connect {
         let lane = self.drain.lane;
         let slot = self.table.slot(tally.slot);
         let is_own = slot.sides[opener].is_seen && slot.sides[opener].lane == lane;
-        let has_news = facts.delivered > 0 || !tally.drops.is_empty();
+        let has_news = facts.delivered > 0 || !tally.drops().is_empty();
         let mut evidence_left = tally.evidence;
         if tally.ends[opener].observations > 0 || (is_own && has_news) {
             let is_far_watched = slot.sides[far].is_seen && slot.sides[far].lane == lane
@@ -143,7 +143,7 @@ fn source_row(slot: &mut Slot, tally: &Tally, facts: &Facts, is_far_watched: boo
     evidence.delivered = facts.delivered + u64::from(std::mem::take(&mut slot.untold));
     let is_known = evidence.delivered > 0 || evidence.answered > 0;
     evidence.far_not_visible = !is_known && !is_far_watched;
-    evidence.dropped = tally.drops.iter().map(|(_, dropped)| *dropped).collect();
+    evidence.dropped = tally.drops().iter().map(|(_, dropped)| *dropped).collect();
     let counters = count(slot, facts, facts.opener, seen);
     row(slot, tally, facts, facts.opener, Told { seen, counters, evidence })
 }
@@ -154,13 +154,13 @@ fn destination_row(slot: &mut Slot, tally: &Tally, facts: &Facts) -> Option<Conn
     let seen = &tally.ends[far];
     let mut evidence =
         if seen.observations > 0 { answers(&seen.out, facts) } else { Evidence::default() };
-    evidence.dropped = tally.drops.iter().map(|(_, dropped)| *dropped).collect();
+    evidence.dropped = tally.drops().iter().map(|(_, dropped)| *dropped).collect();
     if seen.observations > 0 {
         evidence.delivered = facts.delivered;
         let counters = count(slot, facts, far, seen);
         return Some(row(slot, tally, facts, far, Told { seen, counters, evidence }));
     }
-    let from_opener = tally.drops.iter().filter(|(from, _)| usize::from(*from) == facts.opener);
+    let from_opener = tally.drops().iter().filter(|(from, _)| *from == facts.opener);
     let (packets, bytes) = from_opener.fold((0, 0), |(packets, bytes), (_, dropped)| {
         (packets + dropped.packets, bytes + dropped.bytes)
     });
@@ -218,8 +218,8 @@ fn row(slot: &mut Slot, tally: &Tally, facts: &Facts, end: usize, told: Told<'_>
         counters,
         evidence,
         tcp_flags: tally.flags_from[0].and(tally.flags_from[1]),
-        first: if is_own { seen.first } else { tally.first },
-        last: if is_own { seen.last } else { tally.last },
+        first: tally.first,
+        last: tally.last,
         is_new,
     }
 }
@@ -287,10 +287,10 @@ fn packets_without_errors(sum: &super::tally::Sum) -> u64 {
 }
 
 /// A number for the window that holds this time, unlike its neighbours'; never 0.
-fn window_number(from: UnixNanos, length: std::time::Duration) -> u32 {
+fn window_number(from: UnixNanos, length: std::time::Duration) -> u16 {
     let window = Window::holding(from, length);
     let length = window.end.0.saturating_sub(window.start.0).max(1);
     #[expect(clippy::cast_possible_truncation, reason = "only neighbours are told apart")]
-    let number = (window.start.0 / length) as u32;
+    let number = (window.start.0 / length) as u16;
     number.max(1)
 }

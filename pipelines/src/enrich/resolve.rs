@@ -45,28 +45,31 @@ pub(super) enum Recheck {
 
 /// Whether these are still the ends of this row's connection.
 pub(super) fn recheck(ends: &Ends, row: &Connection, view: &View) -> Recheck {
-    let mut found = Recheck::Same;
-    let destination = reached(row).dst;
-    // A service whose backend is not known stands for itself.
-    let is_reached = ends.backends.is_none();
-    let both = [(row.tuple.src, &ends.source, true), (destination, &ends.destination, is_reached)];
-    for (addr, endpoint, _) in both.into_iter().filter(|(.., is_asked)| *is_asked) {
-        let is_other = |at: UnixNanos| match view.endpoint_at(addr, at) {
-            Resolved::Known(now) => !is_same(&now, endpoint),
-            Resolved::Awaited | Resolved::Outside(_) => false,
-        };
-        if is_other(row.opened_at) {
-            return Recheck::Amended;
-        }
-        if is_other(row.first) {
-            return Recheck::HandedOver;
-        }
-        let is_outside = endpoint.kind == EndpointKind::Network;
-        if !is_outside && is_other(row.first.after(AHEAD)) {
-            found = Recheck::SameYet;
-        }
+    if is_other_at(ends, row, row.opened_at, view) {
+        return Recheck::Amended;
     }
-    found
+    if is_other_at(ends, row, row.first, view) {
+        return Recheck::HandedOver;
+    }
+    if is_settled(ends, row, view) { Recheck::Same } else { Recheck::SameYet }
+}
+
+/// Whether the cluster knows of nobody else who had an address later.
+pub(super) fn is_settled(ends: &Ends, row: &Connection, view: &View) -> bool {
+    !is_other_at(ends, row, row.first.after(AHEAD), view)
+}
+
+/// Whether somebody else had an address at this time.
+fn is_other_at(ends: &Ends, row: &Connection, at: UnixNanos, view: &View) -> bool {
+    let is_other = |addr: Addr, endpoint: &Handle<Endpoint>| {
+        // What is outside is not asked for at a time to come: that would keep it for so long.
+        let is_ahead = at > row.first && endpoint.kind == EndpointKind::Network;
+        let now = if is_ahead { Resolved::Awaited } else { view.endpoint_at(addr, at) };
+        matches!(now, Resolved::Known(now) if !is_same(&now, endpoint))
+    };
+    // A service whose backend is not known stands for itself.
+    is_other(row.tuple.src, &ends.source)
+        || ends.backends.is_none() && is_other(reached(row).dst, &ends.destination)
 }
 
 /// One endpoint may have other labels now; it is another one when it has another name.

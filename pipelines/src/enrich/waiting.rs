@@ -41,6 +41,10 @@ impl Held {
 // === impl Waiting ===
 
 impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.queued.is_empty()
+    }
+
     pub(super) fn hold(&mut self, held: Held) {
         self.held.push(held);
     }
