@@ -42,6 +42,11 @@ pub(super) fn numbers<N: TryInto<i32>>(values: impl Iterator<Item = Option<N>>) 
     Arc::new(values.collect::<Int32Array>())
 }
 
+/// Numbers that may be larger.
+pub(super) fn large_numbers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<Int64Array>())
+}
+
 /// Yes or no.
 pub(super) fn flags(values: impl Iterator<Item = bool>) -> ArrayRef {
     Arc::new(values.map(Some).collect::<BooleanArray>())

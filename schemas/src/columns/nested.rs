@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 
-use super::arrays::{Columns, counts, flags, lists, made_texts, maps, numbers, structs, texts};
+use super::arrays::{
+    Columns, counts, flags, large_numbers, lists, made_texts, maps, numbers, structs, texts,
+};
 use crate::batch::Lane;
 use crate::endpoint::{DeclaredPort, Endpoint, Labels, Service};
 use crate::evidence::Dropped;
@@ -79,7 +81,7 @@ pub(super) fn lane(lane: Option<&Lane>, cluster: Option<&Arc<str>>) -> Made {
         ("cluster", made_texts(std::iter::once(cluster.map(ToString::to_string)))),
         ("node", made_texts(std::iter::once(lane.map(|lane| lane.node.to_string())))),
         ("boot_id", made_texts(std::iter::once(lane.map(|lane| lane.boot_id.to_string())))),
-        ("incarnation", numbers(std::iter::once(lane.map(|lane| i64::from(lane.incarnation))))),
+        ("incarnation", large_numbers(std::iter::once(lane.map(|lane| lane.incarnation.into())))),
     ];
     Ok(Arc::new(structs(columns, 1)?))
 }
