@@ -1,8 +1,8 @@
 //! Kubernetes manifests: from files and folders to objects, each with the file and line where it
 //! stands.
 //!
-//! YAML is read as version 1.2, many documents to a file; JSON too, and any `kind: …List` is taken
-//! apart. What cannot be read is named and the rest is still read. Documents that are not
+//! YAML is read as version 1.2, many documents to a file; JSON too. Any `kind: …List` is taken
+//! apart, and so is a bare list of objects. What cannot be read is named and the rest is still read. Documents that are not
 //! Kubernetes objects (neither `apiVersion` nor `kind`) are passed over and counted.
 
 mod files;
@@ -169,6 +169,9 @@ impl Manifests {
         if body.is_null() {
             return;
         }
+        if body.is_array() {
+            return self.take_items(source, ("", "List"), body, item_lines);
+        }
         let (api_version, kind) = (text(&body, "apiVersion"), text(&body, "kind"));
         let (api_version, kind) = match (api_version, kind) {
             (Some(api_version), Some(kind)) => (api_version, kind),
@@ -206,11 +209,14 @@ impl Manifests {
                 fields.entry("apiVersion").or_insert_with(|| list.0.into());
                 fields.entry("kind").or_insert_with(|| kind.into());
             }
-            if !item.is_object() {
+            // A bare list may be of anything; one that says it is a List may not.
+            if !item.is_object() && list.0.is_empty() {
+                self.foreign.push(source);
+            } else if !item.is_object() {
                 self.refuse(&source, &item, "an item of the list is not an object");
-                continue;
+            } else {
+                self.take_body(&source, item, &[]);
             }
-            self.take_body(&source, item, &[]);
         }
     }
 

@@ -51,22 +51,14 @@ pub fn no_profile() -> Value {
 // === impl Rule ===
 
 impl Rule {
-    /// As the API has it. A rule with ports and no protocol is one for each that has ports.
-    pub fn written(&self, is_v6: bool) -> Vec<Value> {
-        let has_ports =
-            self.fields.keys().any(|name| name.contains("ports") || name.contains("named_port"));
+    /// As the API has it. A rule with ports and no protocol is one for each of these protocols.
+    pub fn written(&self, protocols: &[&str], is_v6: bool) -> Vec<Value> {
+        let speaks_of_ports = self.fields.keys().any(|name| name.contains("port"));
         match self.fields.get("protocol") {
-            None if has_ports => {
-                ["TCP", "UDP", "SCTP"].iter().map(|one| self.one(Some(json!(one)), is_v6)).collect()
+            None if speaks_of_ports => {
+                protocols.iter().map(|one| self.one(Some(json!(one)), is_v6)).collect()
             }
-            Some(Value::String(name)) => {
-                let name = if name.starts_with("icmp") {
-                    name.to_uppercase()
-                } else {
-                    name.to_uppercase()
-                };
-                vec![self.one(Some(json!(name)), is_v6)]
-            }
+            Some(Value::String(name)) => vec![self.one(Some(json!(name.to_uppercase())), is_v6)],
             given => vec![self.one(given.cloned(), is_v6)],
         }
     }

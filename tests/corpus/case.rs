@@ -70,8 +70,15 @@ pub enum Side {
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum Ports {
-    All(String),
     Ranges(Vec<(u16, u16)>),
+    /// `"all"`.
+    All(All),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+pub enum All {
+    #[serde(rename = "all")]
+    All,
 }
 
 /// `explain.json`.
@@ -105,8 +112,6 @@ pub struct EntryPorts {
 pub struct EntrySide {
     pub result: Side,
     #[serde(default)]
-    pub default: bool,
-    #[serde(default)]
     pub policies: Vec<EntryPolicy>,
     pub pending_policies: Option<Vec<EntryPolicy>>,
 }
@@ -136,7 +141,7 @@ pub struct EntryRule {
 impl Ports {
     pub fn ranges(&self) -> Vec<(u16, u16)> {
         match self {
-            Self::All(_) => vec![(1, u16::MAX)],
+            Self::All(All::All) => vec![(1, u16::MAX)],
             Self::Ranges(ranges) => ranges.clone(),
         }
     }

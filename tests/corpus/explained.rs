@@ -1,7 +1,7 @@
 //! `explain.json`: which policies and rules decided.
 
 use policy::{Explanation, Side};
-use schemas::{Protocol, Verdict};
+use schemas::{PolicyKind, Protocol, Verdict};
 use whyflow::explain::{Answer, Asked, Asker};
 
 use super::case::{self, Entry, EntryPolicy, EntrySide, Explained};
@@ -125,8 +125,10 @@ fn check_hits(wanted: &EntrySide, side: &Side) -> Result<(), &'static str> {
 
 /// Of several policies that allow the same connection any may be the one that is named.
 fn check_decider(wanted: &EntrySide, side: &Side) -> Result<(), &'static str> {
-    let Some(decided) = &side.decided_by else {
-        let none = wanted.default && wanted.policies.is_empty();
+    let by_policy = side.decided_by.as_ref().filter(|one| one.kind != PolicyKind::Profile);
+    let Some(decided) = by_policy else {
+        // Whoever was asked passed, and the default stands.
+        let none = wanted.policies.iter().all(|policy| policy.effect.as_deref() == Some("pass"));
         return if none { Ok(()) } else { Err("nothing decided") };
     };
     let is_it = |policy: &&EntryPolicy| {

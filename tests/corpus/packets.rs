@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use cluster::Resolved;
 use policy::{Assume, Party, Question};
-use schemas::{Addr, Protocol, Verdict};
+use schemas::{Addr, Endpoint, Handle, Protocol, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use whyflow::objects::{Described, NOW};
@@ -83,7 +83,11 @@ fn ask(described: &Described, packet: &Packet) -> Result<Verdict> {
         Resolved::Known(endpoint) | Resolved::Outside(endpoint) => endpoint,
         Resolved::Awaited => described.view.unknown(ip.into()),
     };
-    let (from, to) = (end(packet.src_ip), end(packet.dst_ip));
+    let (mut from, to) = (end(packet.src_ip), end(packet.dst_ip));
+    if from == to {
+        // A program knows of no pod that talks to itself.
+        from = Handle::lone(Endpoint { name: "another".into(), ..Endpoint::clone(&from) });
+    }
     let protocol = Protocol(packet.protocol);
     let port =
         if protocol.is_icmp() { packet.icmp_type << 8 | packet.icmp_code } else { packet.dst_port };
@@ -103,8 +107,11 @@ fn described(case: &Packets) -> Result<Described> {
         let name = format!("tier{place}-{}", written.name.replace(' ', "-"));
         bodies.push(tier(&name, place, &written.end_action));
         for (place, policy) in written.policies.iter().enumerate() {
-            let rules: Vec<Value> =
-                policy.rules.iter().flat_map(|rule| rule.written(case.ipv6)).collect();
+            let rules: Vec<Value> = policy
+                .rules
+                .iter()
+                .flat_map(|rule| rule.written(&["TCP", "UDP", "SCTP"], case.ipv6))
+                .collect();
             let spec = json!({
                 "tier": name, "order": place, "selector": "all()", "types": ["Ingress"],
                 "ingress": rules,

@@ -19,7 +19,8 @@ pub struct Score {
 #[derive(Default)]
 pub struct Table {
     suites: BTreeMap<String, Line>,
-    pub wrong: Vec<String>,
+    /// By suite; of a case that could not be run at all the suite is not known.
+    wrong: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default)]
@@ -64,7 +65,9 @@ impl Table {
     pub fn add(&mut self, score: Result<Score>) {
         let score = match score {
             Ok(score) => score,
-            Err(error) => return self.wrong.push(format!("{error:#}")),
+            Err(error) => {
+                return self.wrong.entry(String::new()).or_default().push(format!("{error:#}"));
+            }
         };
         let line = self.suites.entry(score.suite.clone()).or_default();
         line.cases += 1;
@@ -73,7 +76,13 @@ impl Table {
         line.skipped += score.skipped.values().sum::<usize>();
         line.waits_for.extend(score.skipped.into_keys());
         let place = format!("{}/{}", score.suite, score.case);
-        self.wrong.extend(score.wrong.into_iter().map(|wrong| format!("{place}: {wrong}")));
+        let wrong = score.wrong.into_iter().map(|wrong| format!("{place}: {wrong}"));
+        self.wrong.entry(score.suite).or_default().extend(wrong);
+    }
+
+    /// The first few of each suite.
+    pub fn wrong(&self, of_each: usize) -> Vec<&String> {
+        self.wrong.values().flat_map(|wrong| wrong.iter().take(of_each)).collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! `calico-checker.json`: tiers, end of tier, staged policies, for one endpoint.
+//! `calico-checker.json`: tiers, end of tier, staged policies, for one endpoint. Its flows with
+//! ports are all of TCP.
 
 use std::net::IpAddr;
 
@@ -173,8 +174,9 @@ fn described(endpoint: &Endpoint) -> Result<Described> {
             bodies.push(policy.manifest(&written.name, place));
         }
     }
-    let rules =
-        |rules: &[Rule]| rules.iter().flat_map(|rule| rule.written(false)).collect::<Vec<_>>();
+    let rules = |rules: &[Rule]| {
+        rules.iter().flat_map(|rule| rule.written(&["TCP"], false)).collect::<Vec<_>>()
+    };
     match &endpoint.profiles[..] {
         [] => bodies.push(no_profile()),
         profiles => bodies.extend(profiles.iter().map(|profile| {
@@ -196,7 +198,8 @@ impl Policy {
             [("ingress", "Ingress", &self.ingress), ("egress", "Egress", &self.egress)]
         {
             if let Some(rules) = rules {
-                let rules: Vec<Value> = rules.iter().flat_map(|rule| rule.written(false)).collect();
+                let rules: Vec<Value> =
+                    rules.iter().flat_map(|rule| rule.written(&["TCP"], false)).collect();
                 spec[name] = json!(rules);
                 types.push(kind);
             }

@@ -18,10 +18,12 @@ pub(super) fn documents(text: &str) -> Vec<Result<Document, Failed>> {
     for raw in Deserializer::from_str(text).into_iter::<&RawValue>() {
         let document = raw.and_then(|raw| {
             let body: Value = serde_json::from_str(raw.get())?;
-            let item_lines = match serde_json::from_str::<List<'_>>(raw.get()) {
-                Ok(list) => lines_of(text, &list.items),
-                Err(_) => Vec::new(),
+            let items = if body.is_array() {
+                serde_json::from_str::<Vec<&RawValue>>(raw.get())
+            } else {
+                serde_json::from_str::<List<'_>>(raw.get()).map(|list| list.items)
             };
+            let item_lines = items.map(|items| lines_of(text, &items)).unwrap_or_default();
             Ok(Document { line: line_of(text, raw.get()), body, item_lines })
         });
         let failed = document.is_err();

@@ -30,6 +30,21 @@ fn a_list_is_taken_apart_and_each_item_knows_its_line() {
 }
 
 #[test]
+fn a_bare_list_of_objects_is_taken_apart() {
+    let text = "[\n{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{\"apiVersion\": \"v1\", \
+                \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}]},\n{\"apiVersion\": \"v1\", \"kind\": \
+                \"Pod\", \"metadata\": {\"name\": \"b\"}}]";
+    for file in ["a.json", "a.yaml"] {
+        let found = parse(&file.into(), text);
+        let wanted = [format!("Pod default/a at {file}:2"), format!("Pod default/b at {file}:3")];
+        assert_eq!(names(&found), wanted);
+    }
+    let list = parse_yaml("- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n- 1\n");
+    assert_eq!(names(&list), ["Pod default/a at a.yaml:1"]);
+    assert_eq!(list.foreign, [Place { file: "a.yaml".into(), line: 4 }]);
+}
+
+#[test]
 fn items_of_a_typed_list_take_its_kind() {
     let text = "{\n\"apiVersion\": \"v1\", \"kind\": \"PodList\", \"items\": [\n{\"metadata\": \
                 {\"name\": \"a\"}},\n{\"metadata\": {\"name\": \"b\"}}]}";
@@ -84,6 +99,15 @@ fn aliases_that_multiply_are_refused() {
     }
     let found = parse_yaml(&bomb);
     assert!(found.broken[0].problem.contains("aliases add more than"), "{:?}", found.broken);
+}
+
+#[test]
+fn a_tab_before_an_item_is_a_space_and_before_a_key_is_refused() {
+    let spec = "spec:\n  args:\n    [\n      \"a\",\n\t  \"b\",\n\t\t\"c\"\n\t]\n  x: 1\n";
+    let items = parse_yaml(&format!("{POD}{spec}"));
+    assert_eq!(items.objects[0].body["spec"], json!({"args": ["a", "b", "c"], "x": 1}));
+    let key = parse_yaml(&format!("{POD}spec:\n\targs: []\n"));
+    assert_eq!((key.objects.len(), key.broken[0].source.line), (0, 7));
 }
 
 #[test]

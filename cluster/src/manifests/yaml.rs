@@ -4,7 +4,9 @@
 //! item of a list of a thousand pods stands, and because a scalar is resolved here as Kubernetes
 //! resolves it. Twice as fast as through serde, besides.
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
+use std::borrow::Cow;
+
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
@@ -39,51 +41,104 @@ struct Builder {
     item_lines: Vec<usize>,
 }
 
+/// Why a chunk could not be read, and on which of its lines.
+struct Stop {
+    line: usize,
+    problem: String,
+    /// A tab stands where the line is indented.
+    is_tab: bool,
+}
+
+/// Lines of one chunk on which tabs are taken for spaces.
+const TAB_LINES_MAX: usize = 100;
+
 /// Every document of a file, each read for itself.
 pub(super) fn documents(text: &str) -> Vec<Result<Document, Failed>> {
     let mut found = Vec::new();
     for chunk in chunks(text) {
-        if let Err((line, problem)) = read_chunk(&chunk, &mut found) {
-            let line = chunk.line + line.max(1) - 1;
-            found.push(Err(Failed { line, problem, text: chunk.text.into() }));
+        if let Err(stop) = read_chunk(&chunk, &mut found) {
+            let line = chunk.line + stop.line.max(1) - 1;
+            let text = chunk.text.into();
+            found.push(Err(Failed { line, problem: stop.problem, text }));
         }
     }
     found
 }
 
-/// Documents of a chunk; more than one only where `...` ends one.
-fn read_chunk(
-    chunk: &Chunk<'_>,
+fn read_chunk(chunk: &Chunk<'_>, found: &mut Vec<Result<Document, Failed>>) -> Result<(), Stop> {
+    let before = found.len();
+    let Err(mut stop) = read_documents(chunk.line, chunk.text, found) else { return Ok(()) };
+    let mut text = Cow::Borrowed(chunk.text);
+    for _ in 0..TAB_LINES_MAX {
+        let Some(mended) = stop.is_tab.then(|| without_tabs(&text, stop.line)).flatten() else {
+            break;
+        };
+        found.truncate(before);
+        text = Cow::Owned(mended);
+        match read_documents(chunk.line, &text, found) {
+            Ok(()) => return Ok(()),
+            Err(next) => stop = next,
+        }
+    }
+    Err(stop)
+}
+
+/// The text with the tabs before the first other character of this line made spaces, as Kubernetes
+/// reads them within `[…]` and `{…}`; `None` where the line is not within one.
+fn without_tabs(text: &str, line: usize) -> Option<String> {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let (before, rest) = text.split_at_checked(start)?;
+    let mut events = Parser::new_from_str(before);
+    let is_open =
+        |error: ScanError| matches!(error.kind(), ErrorKind::UnclosedFlowCollection { .. });
+    if !events.find_map(Result::err).is_some_and(is_open) {
+        return None;
+    }
+    let content = rest.trim_start_matches([' ', '\t']);
+    let indent = rest[..rest.len() - content.len()].replace('\t', " ");
+    Some(format!("{before}{indent}{content}"))
+}
+
+/// Documents of a chunk that begins with this line of its file; more than one only where `...`
+/// ends one.
+fn read_documents(
+    first_line: usize,
+    text: &str,
     found: &mut Vec<Result<Document, Failed>>,
-) -> Result<(), (usize, String)> {
+) -> Result<(), Stop> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder::default();
-    let mut line = chunk.line;
-    for event in Parser::new_from_str_with_options(chunk.text, options) {
+    let mut line = first_line;
+    for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| scan_failed(&error))?;
         match event {
             Event::DocumentStart(..) => builder = Builder::default(),
             Event::DocumentEnd => {
                 let Builder { root, item_lines, .. } = std::mem::take(&mut builder);
                 if let Some(body) = root {
-                    let item_lines = item_lines.iter().map(|at| chunk.line + at - 1).collect();
+                    let item_lines = item_lines.iter().map(|at| first_line + at - 1).collect();
                     found.push(Ok(Document { line, body, item_lines }));
                 }
             }
             event => {
                 if builder.open.is_empty() {
-                    line = chunk.line + span.start.line() - 1;
+                    line = first_line + span.start.line() - 1;
                 }
-                builder.take(event, span).map_err(|problem| (span.start.line(), problem))?;
+                let stop = |problem| Stop { line: span.start.line(), problem, is_tab: false };
+                builder.take(event, span).map_err(stop)?;
             }
         }
     }
     Ok(())
 }
 
-fn scan_failed(error: &ScanError) -> (usize, String) {
-    (error.marker().line(), format!("it is not YAML: {}", error.info()))
+fn scan_failed(error: &ScanError) -> Stop {
+    Stop {
+        line: error.marker().line(),
+        problem: format!("it is not YAML: {}", error.info()),
+        is_tab: matches!(error.kind(), ErrorKind::TabInBlockIndentation),
+    }
 }
 
 // === impl Builder ===
@@ -142,11 +197,14 @@ impl Builder {
         Ok(())
     }
 
-    /// Items of the list under the outermost `items`.
+    /// Items of the list under the outermost `items`, or of the outermost list.
     fn note_item(&mut self, span: Span) {
-        if let [Open::Map { key: Some(key), .. }, Open::List { .. }] = &self.open[..]
-            && key.name == "items"
-        {
+        let is_item = match &self.open[..] {
+            [Open::Map { key: Some(key), .. }, Open::List { .. }] => key.name == "items",
+            [Open::List { .. }] => true,
+            _ => false,
+        };
+        if is_item {
             self.item_lines.push(span.start.line());
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Template {
 
 impl Pod {
     pub(super) fn read(meta: &ObjectMeta, body: &Value) -> Result<Self, ObjectError> {
-        let spec: PodSpec = field(body, "spec")?;
+        let spec = pod_spec(body, "spec")?;
         let status: PodStatus = field(body, "status")?;
         let is_finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let several = status.pod_ips.iter().flatten().map(|one| ("status.podIPs", &*one.ip));
@@ -70,6 +70,25 @@ impl Pod {
             created: created(meta),
         })
     }
+}
+
+/// An API server refuses `ports: {}`, which some tools write and which can only mean no ports.
+fn pod_spec(body: &Value, path: &str) -> Result<PodSpec, ObjectError> {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let containers = body.pointer(&pointer).and_then(|spec| spec.get("containers")?.as_array());
+    let is_mapping = |container: &Value| container.get("ports").is_some_and(Value::is_object);
+    if !containers.is_some_and(|containers| containers.iter().any(is_mapping)) {
+        return field(body, path);
+    }
+    let mut mended = body.clone();
+    let spec = mended.pointer_mut(&pointer).and_then(|spec| spec.get_mut("containers"));
+    for container in spec.and_then(Value::as_array_mut).into_iter().flatten() {
+        if container.get("ports").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
+        {
+            container["ports"] = Value::Null;
+        }
+    }
+    field(&mended, path)
 }
 
 /// Each address once, in the order they are named.
@@ -113,7 +132,7 @@ fn deployment_of(owner: Owner, meta: &ObjectMeta) -> Owner {
 impl Template {
     pub(super) fn read(body: &Value, path: &str) -> Result<Self, ObjectError> {
         let meta: ObjectMeta = field(body, &format!("{path}.metadata"))?;
-        let spec: PodSpec = field(body, &format!("{path}.spec"))?;
+        let spec = pod_spec(body, &format!("{path}.spec"))?;
         Self::of(labels(&meta), &spec)
     }
 
