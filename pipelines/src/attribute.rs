@@ -138,10 +138,8 @@ impl Attribute {
     fn attribute(&mut self, row: Enriched, out: &mut Outbox<Attributed>) {
         let Enriched { connection, ends, standing } = row;
         let judged = self.judged(&connection, &ends);
-        let inferred = match self.is_inferred(&connection, &ends, &judged) {
-            true => Some(inferred(&connection)),
-            false => None,
-        };
+        let is_inferred = self.is_inferred(&connection, &ends, &judged);
+        let inferred = is_inferred.then(|| inferred(&connection));
         // A drop is the far side's denial only if its policies deny; else it is evidence of the
         // near side's row, unless there is no such row.
         let is_denied = judged.ingress.verdict == Verdict::Deny;

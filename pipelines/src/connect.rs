@@ -89,9 +89,9 @@ impl Default for ConnectConfig {
 impl Default for Idle {
     fn default() -> Self {
         Self {
-            tcp: Duration::from_secs(3_600),
-            tcp_closed: Duration::from_secs(60),
-            other: Duration::from_secs(120),
+            tcp: Duration::from_hours(1),
+            tcp_closed: Duration::from_mins(1),
+            other: Duration::from_mins(2),
         }
     }
 }

@@ -138,13 +138,16 @@ impl Event {
     }
 }
 
+/// Observations by second.
+type Seconds = BTreeMap<u64, Vec<Observation>>;
+
 /// The observations of a lane by second; the same tuple at the same place is one observation.
 fn by_second(
     events: &[Event],
     scene: &Scene,
     is_of_lane: impl Fn(&Observation) -> bool,
-) -> BTreeMap<u64, Vec<Observation>> {
-    let mut seconds: BTreeMap<u64, Vec<Observation>> = BTreeMap::new();
+) -> Seconds {
+    let mut seconds = Seconds::new();
     for event in events {
         let rows = seconds.entry(event.second).or_default();
         for one in event.observations(scene).into_iter().filter(&is_of_lane) {
@@ -167,11 +170,7 @@ fn shuffled(mut rows: Vec<Observation>, mut seed: u64) -> Vec<Observation> {
     rows
 }
 
-fn run(
-    scene: &Scene,
-    lanes: &[(Arc<Lane>, BTreeMap<u64, Vec<Observation>>)],
-    handing: &Handing,
-) -> Vec<Flow> {
+fn run(scene: &Scene, lanes: &[(Arc<Lane>, Seconds)], handing: &Handing) -> Vec<Flow> {
     let config = AggregateConfig { detail: Detail::Connection, ..AggregateConfig::default() };
     let mut path = Path::with(scene, config);
     let mut updates = Vec::new();

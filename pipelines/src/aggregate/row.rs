@@ -19,6 +19,7 @@ pub(super) struct Row {
     pub(super) delivered: u64,
     pub(super) answered: u64,
     pub(super) refused: u64,
+    #[expect(clippy::box_collection, reason = "most have none, and there are many rows")]
     pub(super) drops: Option<Box<Vec<Dropped>>>,
     pub(super) first: UnixNanos,
     pub(super) last: UnixNanos,

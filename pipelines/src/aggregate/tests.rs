@@ -117,11 +117,11 @@ fn what_comes_after_its_window_is_a_delta() {
     for correction in 1..=2 {
         let there = seen("tcp 10.0.0.1:4000 > 10.0.0.2:8080").out_of(WEB).ack().packets(7).get();
         let updates = path.feed(drain(&lane, 1, vec![there]));
-        let late = closed(&updates);
-        assert_eq!((late.len(), late[0].correction), (1, correction));
-        assert_eq!(late[0].window, first[0].window);
-        assert_eq!(late[0].counters.packets_out, 7);
-        assert!(ids.insert(late[0].id));
+        let deltas = closed(&updates);
+        assert_eq!((deltas.len(), deltas[0].correction), (1, correction));
+        assert_eq!(deltas[0].window, first[0].window);
+        assert_eq!(deltas[0].counters.packets_out, 7);
+        assert!(ids.insert(deltas[0].id));
     }
     assert_eq!(path.aggregate.account().held, Amount::default());
 }

@@ -67,11 +67,9 @@ impl Pair {
     /// The pair of a packet with this tuple; its sender comes first.
     pub(super) fn of(tuple: &Tuple) -> Self {
         let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
-        if protocol.is_icmp() {
-            if let IcmpRole::Reply(request) = icmp_role(protocol, dst_port) {
-                let ends = [End { addr: src, port: request }, End { addr: dst, port: src_port }];
-                return Self { ends, protocol };
-            }
+        if let IcmpRole::Reply(request) = icmp_role(protocol, dst_port) {
+            let ends = [End { addr: src, port: request }, End { addr: dst, port: src_port }];
+            return Self { ends, protocol };
         }
         let ends = [End { addr: src, port: src_port }, End { addr: dst, port: dst_port }];
         Self { ends, protocol }
@@ -139,6 +137,9 @@ fn fold(one: u64, other: u64) -> u64 {
 
 /// What this type and code (`type << 8 | code`) says.
 pub(crate) fn icmp_role(protocol: Protocol, type_and_code: u16) -> IcmpRole {
+    if !protocol.is_icmp() {
+        return IcmpRole::Alone;
+    }
     let kind = type_and_code >> 8;
     for (of, request, reply) in ANSWERED {
         if protocol == of && kind == request {

@@ -218,10 +218,9 @@ impl Connect {
             tally.evidence += 1;
             return;
         }
-        let is_ingress = seen.direction == Direction::Ingress;
-        let (end, own) = match is_ingress {
-            true => (sender, seen.tuple.src),
-            false => (1 - sender, seen.tuple.dst),
+        let (end, own) = match seen.direction {
+            Direction::Ingress => (sender, seen.tuple.src),
+            Direction::Egress => (1 - sender, seen.tuple.dst),
         };
         if !slot.sides[end].is_seen || slot.sides[end].lane != self.drain.lane {
             self.places.note(own, self.drain.lane);

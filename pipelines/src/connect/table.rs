@@ -50,7 +50,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl Table {
     pub(super) fn new(config: &ConnectConfig) -> Self {
-        let limit = config.connections_max.min(config.bytes_max / BYTES_EACH).min(SLOTS_MAX).max(1);
+        let limit = config.connections_max.min(config.bytes_max / BYTES_EACH).clamp(1, SLOTS_MAX);
         Self {
             slots: Vec::new(),
             free: Vec::new(),

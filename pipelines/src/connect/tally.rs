@@ -21,6 +21,7 @@ pub(super) struct Tally {
     pub(super) first_from: [UnixNanos; 2],
     /// Flags of what each end sent, wherever it was seen.
     pub(super) flags_from: [TcpFlags; 2],
+    #[expect(clippy::box_collection, reason = "most have none, and it keeps to its cache line")]
     drops: Option<Box<Vec<FromEnd>>>,
     /// What each end's own interface saw.
     pub(super) ends: [EndTally; 2],

@@ -6,7 +6,7 @@ use schemas::{
 };
 
 use super::*;
-use crate::testing::*;
+use crate::testing::{self, *};
 
 fn connect(scene: &Scene) -> Fed<Connect> {
     Fed::new(Connect::new(ConnectConfig::default(), scene.reader.clone()))
@@ -64,18 +64,15 @@ fn the_pieces_of_a_drain_are_told_as_one() {
     let whole = whole(4_000);
     for (number, one) in whole.iter().rev().enumerate() {
         let rows = connect.rows(piece(&lane, 0, vec![*one], number == 3));
-        match number {
-            3 => {
-                assert_eq!(rows.len(), 2);
-                let src = side(&rows, Reporter::Src);
-                assert_eq!(src.evidence.delivered, 5);
-                assert_eq!(src.tuple.src, addr("10.0.0.1"));
-            }
-            _ => {
-                assert!(rows.is_empty());
-                assert_eq!(connect.account().held.observations, number as u64 + 1);
-            }
+        if number < 3 {
+            assert!(rows.is_empty());
+            assert_eq!(connect.account().held.observations, number as u64 + 1);
+            continue;
         }
+        assert_eq!(rows.len(), 2);
+        let src = side(&rows, Reporter::Src);
+        assert_eq!(src.evidence.delivered, 5);
+        assert_eq!(src.tuple.src, addr("10.0.0.1"));
     }
 }
 
@@ -237,7 +234,7 @@ fn a_reset_by_a_firewall_is_no_answer() {
 #[test]
 fn an_icmp_error_of_the_far_end_is_a_refusal_of_what_it_is_about() {
     let scene = Scene::new();
-    let (unreachable, mut connect) = (3 << 8 | 3, connect(&scene));
+    let (unreachable, mut connect) = (0x0303, connect(&scene));
     let rows = vec![
         seen(&format!("icmp 10.0.0.2:0 > 10.0.0.1:{unreachable}")).into(WEB).get(),
         seen(&format!("icmp 10.0.0.2:0 > 10.0.0.1:{unreachable}")).out_of(CART).get(),
@@ -257,7 +254,7 @@ fn an_icmp_error_of_a_router_is_a_row_of_its_own() {
     let scene = Scene::new();
     let rows = vec![
         seen("udp 10.0.0.1:4000 > 10.0.0.2:99").out_of(WEB).get(),
-        seen(&format!("icmp 192.168.0.1:0 > 10.0.0.1:{}", 3 << 8 | 13)).into(WEB).get(),
+        seen(&format!("icmp 192.168.0.1:0 > 10.0.0.1:{}", 0x030d)).into(WEB).get(),
     ];
     let rows = connect(&scene).rows(drain(&lane("a", 1), 0, rows));
     assert_eq!(side(&rows, Reporter::Src).counters.packets_in, 0);
@@ -324,6 +321,24 @@ fn a_port_that_is_used_again_is_another_connection() {
     }
     assert_eq!(ids.len(), 5);
     assert_eq!((started, completed, live), (20, 20, 20));
+}
+
+#[test]
+fn a_connection_is_completed_when_both_ends_have_finished() {
+    let scene = Scene::new();
+    let mut connect = connect(&scene);
+    connect.feed(drain(&lane("a", 1), 0, whole(4_000)));
+    let there = seen("tcp 10.0.0.1:4000 > 10.0.0.2:8080").out_of(WEB).fin();
+    let back = seen("tcp 10.0.0.2:8080 > 10.0.0.1:4000").into(WEB);
+    let completed: Vec<_> = [vec![there], vec![back.fin()], vec![back.ack()]]
+        .into_iter()
+        .zip(1..)
+        .map(|(rows, second)| {
+            let rows = rows.into_iter().map(testing::Seen::get).collect();
+            connect.rows(drain(&lane("a", 1), second, rows))[0].counters.connections_completed
+        })
+        .collect();
+    assert_eq!(completed, [0, 1, 0]);
 }
 
 #[test]

@@ -88,7 +88,9 @@ impl Waiting {
             }
             self.queued_rows -= rows.len();
             out.begin(head);
-            rows.into_iter().for_each(|row| out.push(row));
+            for row in rows {
+                out.push(row);
+            }
             out.flush();
         }
     }

@@ -15,6 +15,12 @@ struct Scraped(Nodes);
 
 type Accounts = [(String, Account)];
 
+/// A part of an account: its name, what it is, and where it stands.
+type Part = (&'static str, &'static str, fn(&Account) -> Amount);
+
+/// A unit that amounts are counted in.
+type Unit = (&'static str, fn(Amount) -> u64);
+
 /// Registers every node's and edge's numbers, also of those that are added later.
 pub(super) fn register(registry: &mut Registry, nodes: &Nodes) {
     registry.register_collector(Box::new(Scraped(nodes.clone())));
@@ -23,7 +29,7 @@ pub(super) fn register(registry: &mut Registry, nodes: &Nodes) {
 impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let accounts = self.0.accounts();
-        let parts: [(&str, &str, fn(&Account) -> Amount); 2] = [
+        let parts: [Part; 2] = [
             ("received", "What a node has received", |account| account.received),
             ("sent", "What a node has sent", |account| account.sent),
         ];
@@ -105,7 +111,7 @@ fn own(encoder: &mut DescriptorEncoder, accounts: &Accounts) -> Result<(), Error
     Ok(())
 }
 
-fn units() -> [(&'static str, fn(Amount) -> u64); 2] {
+fn units() -> [Unit; 2] {
     [("observations", |amount| amount.observations), ("packets", |amount| amount.packets)]
 }
 

@@ -75,7 +75,7 @@ async fn a_full_edge_stops_the_source_and_loses_nothing() {
     let mut rows: Receiver<Batch<Connection>> = graph.stage(rows, connect).into_receiver();
     let nodes = graph.nodes();
     let is_full = || nodes.edges().iter().any(|(_, stats)| stats.full > 0);
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
     while !is_full() {
         assert!(tokio::time::Instant::now() < deadline, "no edge has filled up");
         tokio::task::yield_now().await;
@@ -126,7 +126,9 @@ async fn merged_sources_are_counted_together() {
     let accounts = graph.join().await.unwrap();
     let names: Vec<_> = accounts.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["kernel", "kernel.2", "merge"]);
-    accounts.iter().for_each(|(node, account)| assert_accounted(node, account));
+    for (node, account) in &accounts {
+        assert_accounted(node, account);
+    }
     assert_eq!(accounts[2].1.sent.observations, 48);
 }
 
@@ -137,7 +139,9 @@ async fn what_nobody_reads_any_more_is_counted() {
     let rows = graph.source("kernel", stream::iter(drains(&lane("a", 1), 3)));
     drop(wire(&mut graph, &scene, rows));
     let accounts = graph.join().await.unwrap();
-    accounts.iter().for_each(|(node, account)| assert_accounted(node, account));
+    for (node, account) in &accounts {
+        assert_accounted(node, account);
+    }
     assert_eq!(accounts.last().unwrap().1.dropped["closed"].observations, 12);
 }
 
