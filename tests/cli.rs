@@ -105,6 +105,37 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+fn a_daemon_with_a_wrong_config_does_not_start_and_says_why() {
+    let output = whyflow(&["run", "-c", "tests/config/broken.yaml"]);
+    assert_eq!(code(&output), Some(2));
+    let named = String::from_utf8_lossy(&output.stderr);
+    assert!(named.contains("tests/config/broken.yaml:3:1: captur:"), "{named}");
+}
+
+#[test]
+fn a_question_to_no_daemon_says_how_to_have_one() {
+    // A port that was free a moment ago, and that nothing of this test listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    for command in ["status", "flows"] {
+        let output = whyflow(&[command, "--address", &address]);
+        assert_eq!(code(&output), Some(2));
+        let named = String::from_utf8_lossy(&output.stderr);
+        assert!(named.contains("whyflow run -c FILE"), "{named}");
+    }
+}
+
+#[test]
+fn a_filter_that_cannot_be_meant_is_named_without_any_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let output = whyflow(&["flows", "--folder", folder, "--port", "http"]);
+    assert_eq!(code(&output), Some(2));
+    let named = String::from_utf8_lossy(&output.stderr);
+    assert!(named.contains("port: found \"http\""), "{named}");
+}
+
+#[test]
 fn an_unknown_command_is_a_question_that_could_not_be_answered() {
     let output = whyflow(&["chekc"]);
     assert_eq!(code(&output), Some(2));
