@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use schemas::{Addr, Protocol, Reason, Trace, Verdict};
+use schemas::{Reason, Trace, Verdict};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::assemble::{PolicySet, assemble};
@@ -13,7 +13,8 @@ use crate::end::End;
 use crate::facts::Facts;
 use crate::memo::{Memo, MemoStats};
 use crate::model::{Check, Condition, Direction, PortNumber, Rule};
-use crate::nets;
+use crate::nets::{self, Classes};
+use crate::pair::{AskedPair, Between, Pair};
 use crate::question::{Judgement, Question};
 use crate::read::{self, Read, Reading};
 use crate::select::{Known, Selection};
@@ -33,8 +34,7 @@ pub struct Compiled {
     selection: Selection,
     judgements: Memo<Pair, Arc<Judgement>>,
     distinct: Memo<Judgement, Arc<Judgement>>,
-    /// Where the answer of an address may change: first addresses of ranges, sorted.
-    edges: Box<[u128]>,
+    classes: Classes,
     uses_source_ports: bool,
 }
 
@@ -47,25 +47,8 @@ pub struct CompiledStats {
     pub pairs: MemoStats,
 }
 
-/// Everything that a judgement depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Pair {
-    from: u64,
-    to: u64,
-    from_class: u32,
-    to_class: u32,
-    protocol: Protocol,
-    port: u16,
-    /// Present only where a rule asks for it.
-    source_port: Option<u16>,
-    is_same: bool,
-    is_own_node: bool,
-    /// Hashes of the nodes' names, where a policy asks for what a node forwards.
-    nodes: [u64; 2],
-}
-
 /// The most judgements in use that are remembered.
-const PAIRS_MAX: usize = 262_144;
+const PAIRS_MAX: usize = 131_072;
 /// The most different judgements that are shared.
 const DISTINCT_MAX: usize = 65_536;
 
@@ -90,7 +73,7 @@ impl Compiled {
             selection,
             judgements: Memo::new(PAIRS_MAX),
             distinct: Memo::new(DISTINCT_MAX),
-            edges: uses.edges.into(),
+            classes: Classes::new(uses.edges),
             uses_source_ports: uses.source_ports,
             set,
             facts,
@@ -128,13 +111,10 @@ impl Compiled {
     #[must_use]
     pub fn judge_shared(&self, question: &Question<'_>) -> Arc<Judgement> {
         let sight = self.sight(question);
-        let from = self.selection.of(&sight.from, &sight, &self.set);
-        let to = self.selection.of(&sight.to, &sight, &self.set);
-        let pair = Pair {
-            from: from.id,
-            to: to.id,
-            from_class: self.class(sight.from.addr),
-            to_class: self.class(sight.to.addr),
+        let ends = [&sight.from, &sight.to].map(|end| self.selection.asked(end));
+        let [from, to] = ends.map(|asked| asked.parts());
+        let between = Between {
+            classes: [&sight.from, &sight.to].map(|end| self.classes.of(end.addr)),
             protocol: question.protocol,
             port: question.port,
             source_port: question.source_port.filter(|_| self.uses_source_ports),
@@ -142,18 +122,11 @@ impl Compiled {
             is_own_node: is_own_node(&sight.to, &sight.from),
             nodes: self.nodes(&sight),
         };
-        self.judgements.get_or_find(
-            &pair,
-            || pair,
-            || {
-                let judgement = self.find(&sight, &from, &to);
-                self.distinct.get_or_find(
-                    &judgement,
-                    || judgement.clone(),
-                    || Arc::new(judgement.clone()),
-                )
-            },
-        )
+        let owned = || {
+            let [from, to] = ends.map(|asked| asked.owned());
+            Pair { from, to, between }
+        };
+        self.judgements.get_or_find(&AskedPair { from, to, between }, owned, || self.find(&sight))
     }
 
     /// Why, for people: of the egress and of the ingress side.
@@ -205,11 +178,14 @@ impl Compiled {
         Walker { set: &self.set, facts: &self.facts, sight, direction, picks, view }
     }
 
-    fn find(&self, sight: &Sight<'_>, from: &Known, to: &Known) -> Judgement {
-        let egress = self.trace(sight, Direction::Egress, from);
-        let ingress = self.trace(sight, Direction::Ingress, to);
+    fn find(&self, sight: &Sight<'_>) -> Arc<Judgement> {
+        let side = |direction| self.trace(sight, direction, &self.known(direction, sight));
+        let (egress, ingress) = (side(Direction::Egress), side(Direction::Ingress));
         let verdict = egress.verdict.both(ingress.verdict);
-        Judgement { egress, ingress, verdict }
+        let judgement = Judgement { egress, ingress, verdict };
+        // Few judgements differ among many pairs.
+        let shared = || Arc::new(judgement.clone());
+        self.distinct.get_or_find(&judgement, || judgement.clone(), shared)
     }
 
     fn trace(&self, sight: &Sight<'_>, direction: Direction, known: &Known) -> Trace {
@@ -293,14 +269,6 @@ impl Compiled {
         }
         [&sight.from, &sight.to].map(|end| xxh3_64_with_seed(end.node().as_bytes(), 0))
     }
-
-    /// Addresses of one class lie in the same blocks of every rule.
-    fn class(&self, addr: Option<Addr>) -> u32 {
-        let Some(addr) = addr else { return u32::MAX };
-        let wanted = nets::number(addr);
-        let class = self.edges.partition_point(|edge| *edge <= wanted);
-        u32::try_from(class).unwrap_or(u32::MAX - 1)
-    }
 }
 
 impl fmt::Debug for Compiled {
@@ -361,10 +329,6 @@ impl Uses {
         for host in &facts.hosts {
             uses.nets(&host.addresses);
         }
-        // The families are apart: IPv4 in its mapped form.
-        uses.edges.extend([0xffff << 32, (0xffff << 32) + (1 << 32)]);
-        uses.edges.sort_unstable();
-        uses.edges.dedup();
         uses.bytes += size_of_val(&uses.edges[..]);
         uses
     }

@@ -23,6 +23,7 @@ mod facts;
 mod end;
 mod forward;
 mod memo;
+mod pair;
 mod question;
 mod select;
 mod sight;

@@ -7,21 +7,18 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::{Equivalent, HashMap};
-use parking_lot::RwLock;
+use hashbrown::{Equivalent, HashTable};
+use parking_lot::{RwLock, RwLockWriteGuard};
 use rustc_hash::FxBuildHasher;
 
-/// How many locks share the work.
-const SHARDS: usize = 16;
+/// How many locks share the work; a power of two.
+const SHARDS: u64 = 16;
 
 /// A bounded memory from `K` to `V`.
 #[derive(Debug)]
 pub(crate) struct Memo<K, V> {
-    shards: [RwLock<Generations<K, V>>; SHARDS],
+    shards: Box<[Shard<K, V>]>,
     limit_of_shard: usize,
-    hits: AtomicU64,
-    misses: AtomicU64,
-    forgotten: AtomicU64,
 }
 
 /// What a memory holds and how often it knew.
@@ -37,84 +34,115 @@ pub struct MemoStats {
     pub forgotten: u64,
 }
 
+/// One lock's share, and its counters on a cache line of their own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Shard<K, V> {
+    held: RwLock<Generations<K, V>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    forgotten: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Generations<K, V> {
-    young: HashMap<K, V, FxBuildHasher>,
-    old: HashMap<K, V, FxBuildHasher>,
+    young: HashTable<Known<K, V>>,
+    old: HashTable<Known<K, V>>,
+}
+
+/// An answer, with the hash that it is found by.
+#[derive(Debug)]
+struct Known<K, V> {
+    hash: u64,
+    key: K,
+    value: V,
 }
 
 // === impl Memo ===
 
-impl<K: Eq + Hash, V: Clone> Memo<K, V> {
+impl<K: Eq, V: Clone> Memo<K, V> {
     /// An empty memory of about `limit` answers in use.
     pub(crate) fn new(limit: usize) -> Self {
-        let empty =
-            || RwLock::new(Generations { young: HashMap::default(), old: HashMap::default() });
-        Self {
-            shards: std::array::from_fn(|_| empty()),
-            limit_of_shard: (limit / SHARDS).max(1),
+        let shard = |_| Shard {
+            held: RwLock::new(Generations { young: HashTable::new(), old: HashTable::new() }),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
-        }
+        };
+        let shards: Box<[_]> = (0..SHARDS).map(shard).collect();
+        let limit_of_shard = (limit / shards.len()).max(1);
+        Self { shards, limit_of_shard }
     }
 
     /// The answer for this key, found by `find` when it is not known. Two threads may find it at
     /// once; the answers are equal.
+    #[inline]
     pub(crate) fn get_or_find<Q>(&self, asked: &Q, key: impl Fn() -> K, find: impl Fn() -> V) -> V
     where
         Q: Hash + Equivalent<K>,
     {
-        let shard = &self.shards[Self::shard_of(asked)];
-        let (known, is_old) = {
-            let held = shard.read();
-            match held.young.get(asked) {
-                Some(value) => (Some(value.clone()), false),
-                None => (held.old.get(asked).cloned(), true),
-            }
-        };
-        if let Some(value) = known {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            if is_old {
-                self.insert(shard, key(), value.clone());
-            }
+        let hash = FxBuildHasher.hash_one(asked);
+        let shard = &self.shards[shard_of(hash)];
+        let held = shard.held.read();
+        if let Some(known) = held.young.find(hash, |known| asked.equivalent(&known.key)) {
+            let value = known.value.clone();
+            drop(held);
+            shard.hits.fetch_add(1, Ordering::Relaxed);
             return value;
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let value = find();
-        self.insert(shard, key(), value.clone());
+        drop(held);
+        self.find_anew((hash, asked), key, find)
+    }
+
+    /// The answer from the old generation, or a new one.
+    #[cold]
+    #[inline(never)]
+    fn find_anew<Q>(&self, (hash, asked): (u64, &Q), key: impl Fn() -> K, find: impl Fn() -> V) -> V
+    where
+        Q: Equivalent<K>,
+    {
+        let shard = &self.shards[shard_of(hash)];
+        let is_asked = |known: &Known<K, V>| asked.equivalent(&known.key);
+        let old = shard.held.read().old.find(hash, is_asked).map(|known| known.value.clone());
+        let counter = if old.is_some() { &shard.hits } else { &shard.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let value = old.unwrap_or_else(find);
+        let known = Known { hash, key: key(), value: value.clone() };
+        let mut held = self.with_room(shard);
+        if held.young.find(hash, is_asked).is_none() {
+            held.young.insert_unique(hash, known, |known| known.hash);
+        }
         value
     }
 
-    fn insert(&self, shard: &RwLock<Generations<K, V>>, key: K, value: V) {
-        let mut held = shard.write();
+    /// A shard whose young generation is not full.
+    fn with_room<'a>(&self, shard: &'a Shard<K, V>) -> RwLockWriteGuard<'a, Generations<K, V>> {
+        let mut held = shard.held.write();
         if held.young.len() >= self.limit_of_shard {
             let young = std::mem::take(&mut held.young);
             let old = std::mem::replace(&mut held.old, young);
-            self.forgotten.fetch_add(old.len() as u64, Ordering::Relaxed);
+            shard.forgotten.fetch_add(old.len() as u64, Ordering::Relaxed);
         }
-        held.young.insert(key, value);
-    }
-
-    /// The upper bits choose the shard: the map inside goes by the lower ones.
-    fn shard_of<Q: Hash>(asked: &Q) -> usize {
-        let hash = FxBuildHasher.hash_one(asked);
-        usize::try_from(hash >> 48).unwrap_or_default() % SHARDS
+        held
     }
 
     /// What it holds and how often it knew.
     pub(crate) fn stats(&self) -> MemoStats {
-        let held = |shard: &RwLock<Generations<K, V>>| {
-            let shard = shard.read();
-            shard.young.len() + shard.old.len()
-        };
-        MemoStats {
-            held: self.shards.iter().map(held).sum(),
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            forgotten: self.forgotten.load(Ordering::Relaxed),
+        let mut stats = MemoStats::default();
+        for shard in &self.shards {
+            let held = shard.held.read();
+            stats.held += held.young.len() + held.old.len();
+            stats.hits += shard.hits.load(Ordering::Relaxed);
+            stats.misses += shard.misses.load(Ordering::Relaxed);
+            stats.forgotten += shard.forgotten.load(Ordering::Relaxed);
         }
+        stats
     }
+}
+
+/// Bits in the middle choose the shard: the table inside goes by the lowest and the highest.
+fn shard_of(hash: u64) -> usize {
+    usize::try_from((hash >> 40) % SHARDS).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,6 +14,13 @@ pub(crate) struct Nets {
     ranges: Vec<(u128, u128)>,
 }
 
+/// Tells addresses apart only where some block begins or ends.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    v4: Box<[u32]>,
+    v6: Box<[u128]>,
+}
+
 /// Every address, of either family, as a number: IPv4 in its mapped form.
 pub(crate) fn number(addr: Addr) -> u128 {
     u128::from_be_bytes(addr.0)
@@ -102,6 +109,37 @@ fn apart((first, last): (u128, u128), net: &IpNet) -> Vec<(u128, u128)> {
         parts.push((MAPPED.1 + 1, last));
     }
     parts
+}
+
+// === impl Classes ===
+
+impl Classes {
+    /// Classes between these edges: first addresses of ranges, and first addresses after them.
+    pub(crate) fn new(mut edges: Vec<u128>) -> Self {
+        edges.sort_unstable();
+        edges.dedup();
+        let is_v4 = |edge: &u128| edge >> 32 == 0xffff;
+        let v4 = edges.iter().copied().filter(is_v4).filter_map(|edge| low(edge).try_into().ok());
+        let v4 = v4.collect();
+        edges.retain(|edge| !is_v4(edge));
+        Self { v4, v6: edges.into() }
+    }
+
+    /// The class of an address; one that is not known has a class of its own.
+    pub(crate) fn of(&self, addr: Option<Addr>) -> u32 {
+        let Some(addr) = addr else { return u32::MAX };
+        let number = number(addr);
+        let class = match u32::try_from(low(number)) {
+            Ok(v4) if addr.is_v4() => self.v4.partition_point(|edge| *edge <= v4),
+            _ => self.v4.len() + 1 + self.v6.partition_point(|edge| *edge <= number),
+        };
+        u32::try_from(class).unwrap_or(u32::MAX - 1)
+    }
+}
+
+/// The last 32 bits.
+fn low(number: u128) -> u128 {
+    number & 0xffff_ffff
 }
 
 impl fmt::Display for Nets {

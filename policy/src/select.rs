@@ -2,7 +2,6 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::Equivalent;
 use rustc_hash::FxHashMap;
@@ -28,8 +27,6 @@ pub(crate) struct Pick {
 /// What is remembered of an identity.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// Never given twice.
-    pub(crate) id: u64,
     pub(crate) ingress: Box<[Pick]>,
     pub(crate) egress: Box<[Pick]>,
 }
@@ -41,7 +38,6 @@ pub(crate) struct Selection {
     anywhere: Bucket,
     hosts: Vec<u32>,
     known: Memo<Identity, Arc<Known>>,
-    next_id: AtomicU64,
     uses_port_names: bool,
 }
 
@@ -57,25 +53,29 @@ type ByLabel = FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<u32>>>;
 
 /// Everything of an endpoint that a policy can see, its address aside.
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     role: Role,
     namespace: Arc<str>,
     labels: [u64; 3],
     account: Arc<str>,
     /// Of a node alone: its names, and its address where host endpoints are told apart by it.
-    node: Option<(Arc<str>, Arc<str>, Option<Addr>)>,
+    node: Option<Box<NodeNames>>,
     ports: Box<[DeclaredPort]>,
 }
 
+/// A node's name, the name of the node it is on, and its address where that matters.
+type NodeNames = (Arc<str>, Arc<str>, Option<Addr>);
+
 /// An end whose identity is asked for.
-struct Asked<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
     end: &'a End<'a>,
     ports: &'a [DeclaredPort],
 }
 
 /// An identity's parts, borrowed: how it is compared and hashed.
 #[derive(PartialEq, Eq)]
-struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     role: Role,
     namespace: &'a str,
     labels: [u64; 3],
@@ -97,7 +97,6 @@ impl Selection {
             anywhere: Bucket::default(),
             hosts: Vec::new(),
             known: Memo::new(IDENTITIES_MAX),
-            next_id: AtomicU64::new(0),
             uses_port_names,
         };
         for (number, placed) in (0..).zip(&set.policies) {
@@ -114,11 +113,16 @@ impl Selection {
         selection
     }
 
-    /// What is known of an end: the policies that select it.
-    pub(crate) fn of(&self, end: &End<'_>, sight: &Sight<'_>, set: &PolicySet) -> Arc<Known> {
+    /// An end as its policies see it.
+    pub(crate) fn asked<'a>(&self, end: &'a End<'a>) -> Asked<'a> {
         let ports: &[DeclaredPort] =
             if self.uses_port_names { &end.endpoint.ports } else { Default::default() };
-        let asked = Asked { end, ports };
+        Asked { end, ports }
+    }
+
+    /// What is known of an end: the policies that select it.
+    pub(crate) fn of(&self, end: &End<'_>, sight: &Sight<'_>, set: &PolicySet) -> Arc<Known> {
+        let asked = self.asked(end);
         self.known.get_or_find(&asked, || asked.owned(), || Arc::new(self.find(end, sight, set)))
     }
 
@@ -139,8 +143,7 @@ impl Selection {
                 egress.push(pick);
             }
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Known { id, ingress: ingress.into(), egress: egress.into() }
+        Known { ingress: ingress.into(), egress: egress.into() }
     }
 
     /// The policies that may select an end, in order.
@@ -241,10 +244,10 @@ fn is_given(key: &str) -> bool {
 
 // === impl Asked ===
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
     /// What a role's policies can see: of a pod its labels, of a node its names, of anything else
     /// nothing but its address.
-    fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'a> {
         let endpoint = self.end.endpoint;
         let node = || Some((&*endpoint.name, self.end.node(), self.end.host_addr()));
         let labels = [
@@ -268,14 +271,16 @@ impl Asked<'_> {
         }
     }
 
-    fn owned(&self) -> Identity {
-        let Parts { role, namespace, labels, account, node, ports } = self.parts();
+    pub(crate) fn owned(&self) -> Identity {
+        let Parts { role, labels, node, ports, .. } = self.parts();
+        let endpoint = self.end.endpoint;
+        let of_pod = |text: &Arc<str>| if role == Role::Pod { text.clone() } else { "".into() };
         Identity {
             role,
-            namespace: namespace.into(),
+            namespace: of_pod(&endpoint.namespace),
             labels,
-            account: account.into(),
-            node: node.map(|(name, node, addr)| (name.into(), node.into(), addr)),
+            account: of_pod(&endpoint.service_account),
+            node: node.map(|(name, node, addr)| Box::new((name.into(), node.into(), addr))),
             ports: ports.into(),
         }
     }
@@ -296,13 +301,13 @@ impl Equivalent<Identity> for Asked<'_> {
 // === impl Identity ===
 
 impl Identity {
-    fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             role: self.role,
             namespace: &self.namespace,
             labels: self.labels,
             account: &self.account,
-            node: self.node.as_ref().map(|(name, node, addr)| (&**name, &**node, *addr)),
+            node: self.node.as_deref().map(|(name, node, addr)| (&**name, &**node, *addr)),
             ports: &self.ports,
         }
     }
