@@ -11,7 +11,8 @@
 #include "abi.h"
 #include "maps.h"
 
-#define LOAD(from, offset, to, length) bpf_skb_load_bytes((struct __sk_buff *)(from), offset, to, length)
+#define SOURCE struct __sk_buff
+#define LOAD(from, offset, to, length) bpf_skb_load_bytes(from, offset, to, length)
 #include "parse.h"
 #include "store.h"
 #include "packet.h"

@@ -95,7 +95,8 @@ static __always_inline long load(const struct headers *from, __u32 at, void *to,
 	return bpf_probe_read_kernel(to, length, from->head + at);
 }
 
-#define LOAD(from, offset, to, length) load((const struct headers *)(from), offset, to, length)
+#define SOURCE struct headers
+#define LOAD(from, offset, to, length) load(from, offset, to, length)
 #include "parse.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

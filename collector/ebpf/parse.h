@@ -2,7 +2,11 @@
 /*
  * From a packet to a flow key, with every header in its place or not: VLAN tags in the frame,
  * IPv4 options, IPv6 extension headers, fragments, truncation. The file that includes this says
- * how bytes are read: LOAD(from, offset, to, length) is 0 when all of them are there.
+ * how bytes are read: LOAD(from, offset, to, length) is 0 when all of them are there, and `from`
+ * is a SOURCE.
+ *
+ * The steps are global functions: the verifier then looks at each alone and once, where it would
+ * else follow every path through every extension header (200,000 instructions and more).
  */
 #ifndef WHYFLOW_PARSE_H
 #define WHYFLOW_PARSE_H
@@ -151,24 +155,27 @@ static __always_inline bool holds(const struct cursor *cursor, __u32 length)
 }
 
 /* Ports, TCP flags and sequence number, ICMP type, code and echo identifier. */
-static __always_inline void parse_transport(void *from, struct packet *packet,
-					    const struct cursor *cursor)
+__noinline int parse_transport(SOURCE *from, struct packet *packet, struct cursor *cursor)
 {
 	__u8 head[14] = {};
-	__u16 protocol = cursor->protocol;
-	bool is_icmp = protocol == IP_ICMP || protocol == IP_ICMPV6;
-	bool has_ports = protocol == IP_TCP || protocol == IP_UDP || protocol == IP_SCTP;
+	bool is_icmp, has_ports;
+	__u16 protocol;
 
+	if (!from || !packet || !cursor)
+		return 0;
+	protocol = cursor->protocol;
+	is_icmp = protocol == IP_ICMP || protocol == IP_ICMPV6;
+	has_ports = protocol == IP_TCP || protocol == IP_UDP || protocol == IP_SCTP;
 	packet->key.protocol = protocol;
 	if (!is_icmp && !has_ports)
-		return;
+		return 0;
 	if (cursor->is_later) {
 		inherit_ports(packet, cursor);
-		return;
+		return 0;
 	}
 	if (!holds(cursor, 8) || LOAD(from, cursor->at, head, 8)) {
 		packet->flags = FLAG_PORTS_UNKNOWN;
-		return;
+		return 0;
 	}
 	if (is_icmp) {
 		__u8 echo = protocol == IP_ICMP ? head[0] == 8 || head[0] == 0 :
@@ -188,20 +195,24 @@ static __always_inline void parse_transport(void *from, struct packet *packet,
 	}
 	if (cursor->is_fragment)
 		remember_fragment(packet, cursor);
+	return 0;
 }
 
-static __always_inline bool parse_ipv4(void *from, struct packet *packet, struct cursor *cursor)
+/* 1 when it is an IPv4 header, and the cursor is behind it. */
+__noinline int parse_ipv4(SOURCE *from, struct packet *packet, struct cursor *cursor)
 {
 	struct ipv4_header ip;
 	__u32 length, header;
 	__u16 fragment;
 
+	if (!from || !packet || !cursor)
+		return 0;
 	if (LOAD(from, cursor->at, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4)
-		return false;
+		return 0;
 	header = (ip.version_ihl & 15) * 4;
 	length = bpf_ntohs(ip.length);
 	if (header < sizeof(ip) || (length && length < header))
-		return false;
+		return 0;
 	set_ipv4(packet->key.src, ip.src);
 	set_ipv4(packet->key.dst, ip.dst);
 	fragment = bpf_ntohs(ip.fragment);
@@ -212,7 +223,7 @@ static __always_inline bool parse_ipv4(void *from, struct packet *packet, struct
 	/* Packets above 64 KiB, made of segments on the way, say 0. */
 	cursor->end = length ? cursor->at + length : 0;
 	cursor->at += header;
-	return true;
+	return 1;
 }
 
 static __always_inline bool is_extension(__u16 next)
@@ -221,14 +232,46 @@ static __always_inline bool is_extension(__u16 next)
 	       next == IP_DSTOPTS || next == IP_MOBILITY || next == IP_HIP || next == IP_SHIM6;
 }
 
-static __always_inline bool parse_ipv6(void *from, struct packet *packet, struct cursor *cursor)
+/* 1 when there was an extension header, and the cursor is behind it. */
+__noinline int skip_extension(SOURCE *from, struct cursor *cursor)
+{
+	__u8 head[8];
+	__u16 next;
+
+	if (!from || !cursor)
+		return 0;
+	next = cursor->protocol;
+	if (!is_extension(next) || cursor->is_later)
+		return 0;
+	/* Cut off inside its headers: the protocol is that of the last one named. */
+	if (!holds(cursor, sizeof(head)) || LOAD(from, cursor->at, head, sizeof(head)))
+		return 0;
+	cursor->protocol = head[0];
+	if (next == IP_FRAGMENT) {
+		__u16 offset = head[2] << 8 | head[3];
+
+		cursor->is_fragment = (offset & 0xfff9) != 0;
+		cursor->is_later = (offset & 0xfff8) != 0;
+		__builtin_memcpy(&cursor->fragment_id, head + 4, 4);
+		cursor->at += 8;
+	} else if (next == IP_AH) {
+		cursor->at += (head[1] + 2) * 4;
+	} else {
+		cursor->at += (head[1] + 1) * 8;
+	}
+	return 1;
+}
+
+/* 1 when it is an IPv6 header, and the cursor is behind it and its extensions. */
+__noinline int parse_ipv6(SOURCE *from, struct packet *packet, struct cursor *cursor)
 {
 	struct ipv6_header ip;
-	__u8 head[8];
 	__u32 length;
 
+	if (!from || !packet || !cursor)
+		return 0;
 	if (LOAD(from, cursor->at, &ip, sizeof(ip)) || (*(__u8 *)&ip) >> 4 != 6)
-		return false;
+		return 0;
 	set_ipv6(packet->key.src, ip.src);
 	set_ipv6(packet->key.dst, ip.dst);
 	length = bpf_ntohs(ip.length);
@@ -237,35 +280,17 @@ static __always_inline bool parse_ipv6(void *from, struct packet *packet, struct
 	cursor->protocol = ip.next;
 #pragma unroll
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
-		__u16 next = cursor->protocol;
-
-		if (!is_extension(next) || cursor->is_later)
-			return true;
-		/* Cut off inside its headers: the protocol is that of the last one named. */
-		if (!holds(cursor, sizeof(head)) || LOAD(from, cursor->at, head, sizeof(head)))
-			return true;
-		cursor->protocol = head[0];
-		if (next == IP_FRAGMENT) {
-			__u16 offset = head[2] << 8 | head[3];
-
-			cursor->is_fragment = (offset & 0xfff9) != 0;
-			cursor->is_later = (offset & 0xfff8) != 0;
-			__builtin_memcpy(&cursor->fragment_id, head + 4, 4);
-			cursor->at += 8;
-		} else if (next == IP_AH) {
-			cursor->at += (head[1] + 2) * 4;
-		} else {
-			cursor->at += (head[1] + 1) * 8;
-		}
+		if (!skip_extension(from, cursor))
+			break;
 	}
-	return true;
+	return 1;
 }
 
 /* From the network header on. What is not IP, or not whole enough to be, is a frame. */
-static __always_inline void parse_network(void *from, struct packet *packet, __u32 at, __u16 type)
+static __always_inline void parse_network(SOURCE *from, struct packet *packet, __u32 at, __u16 type)
 {
 	struct cursor cursor = { .at = at };
-	bool is_ip = false;
+	int is_ip = 0;
 
 	if (type == ETH_IP)
 		is_ip = parse_ipv4(from, packet, &cursor);

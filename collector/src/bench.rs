@@ -76,8 +76,11 @@ pub fn attach(rival: Rival, interface: &str) -> Result<Attached, OpenError> {
         Rival::Hash => ["whyflow_hash_in", "whyflow_hash_out"],
     };
     for (program, side) in hooks.into_iter().zip([TcAttachType::Ingress, TcAttachType::Egress]) {
-        attach_one(&mut ebpf, program, interface, side)
-            .map_err(|source| OpenError::Program { attempt: "attach", program, source: Box::new(source) })?;
+        attach_one(&mut ebpf, program, interface, side).map_err(|source| OpenError::Program {
+            attempt: "attach",
+            program,
+            source: Box::new(source),
+        })?;
     }
     Ok(Attached { _programs: ebpf })
 }
