@@ -84,7 +84,9 @@ impl Traffic {
                 sum
             })
             .collect();
-        chances.iter_mut().for_each(|chance| *chance /= sum);
+        for chance in &mut chances {
+            *chance /= sum;
+        }
         let pairs = (0..PAIRS).map(|_| Pair::new(&mut random, world.endpoints)).collect();
         let a_drain = usize::try_from(observations / (WINDOWS * SECONDS_A_WINDOW)).unwrap_or(0);
         let lane = Lane { node: "bench".into(), boot_id: "boot".into(), incarnation: 1 };

@@ -240,16 +240,14 @@ impl Ends<'_> {
         to: &'b [Handle<Endpoint>],
     ) -> Option<(&'b Handle<Endpoint>, &'b Handle<Endpoint>)> {
         let first = from.first()?;
-        match to.iter().find(|one| *one != first) {
-            Some(other) => Some((first, other)),
-            None => match from.iter().find(|one| Some(*one) != to.first()) {
-                Some(other) => Some((other, to.first()?)),
-                None => {
-                    let is_only = self.from.0.len() == 1 && self.to.0.len() == 1;
-                    is_only.then_some((first, to.first()?))
-                }
-            },
+        if let Some(other) = to.iter().find(|one| *one != first) {
+            return Some((first, other));
         }
+        if let Some(other) = from.iter().find(|one| Some(*one) != to.first()) {
+            return Some((other, to.first()?));
+        }
+        let is_only = self.from.0.len() == 1 && self.to.0.len() == 1;
+        is_only.then_some((first, to.first()?))
     }
 }
 
