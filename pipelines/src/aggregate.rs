@@ -63,7 +63,6 @@ pub struct Aggregate {
     other: Other,
     workloads: Workloads,
     opened: Vec<Flow>,
-    spare: Vec<Open>,
     totals: Totals,
     config: AggregateConfig,
 }
@@ -118,7 +117,6 @@ impl Aggregate {
             other: Other::default(),
             workloads: Workloads::default(),
             opened: Vec::new(),
-            spare: Vec::new(),
             totals: Totals::default(),
             config,
         }
@@ -139,12 +137,8 @@ impl Aggregate {
             }
         }
         if windows.open.is_none() && head.from < UnixNanos::MAX {
-            windows.open = Some(self.fresh(window));
+            windows.open = Some(Open::new(window));
         }
-    }
-
-    fn fresh(&mut self, window: Window) -> Open {
-        self.spare.pop().map_or_else(|| Open::new(window), |spare| spare.reused(window))
     }
 
     /// Makes a window's rows.
@@ -156,9 +150,6 @@ impl Aggregate {
         self.closing.close(&mut open, &head.lane, correction, |closed| {
             out.push(Update::Closed(closed));
         });
-        if self.spare.is_empty() {
-            self.spare.push(open);
-        }
     }
 
     /// Counts rows in their window.
@@ -226,10 +217,10 @@ impl Aggregate {
         *corrections += 1;
         let correction = *corrections;
         self.totals.corrections += 1;
-        let mut open = self.fresh(window);
+        let mut open = Open::new(window);
         self.count(&mut open, batch.rows, &head.lane);
         self.opened.clear();
-        open.ledger.clone_from(&head.ledger);
+        // What its drain had drained is told when the window that is open now is stored.
         self.close(open, &head, correction, out);
     }
 

@@ -24,6 +24,7 @@ pub mod attribute;
 
 pub mod aggregate;
 
+mod chunks;
 mod digest;
 mod memo;
 

@@ -7,6 +7,7 @@ use schemas::{Ledger, Window};
 
 use super::key::Key;
 use super::row::Row;
+use crate::chunks::Chunks;
 use crate::{Amount, Attributed};
 
 /// A row's place, and half of its key's hash, which is compared before the row is touched.
@@ -20,7 +21,7 @@ struct Entry {
 pub(super) struct Open {
     pub(super) window: Window,
     pub(super) ledger: Option<Arc<Ledger>>,
-    rows: Vec<(Key, Row)>,
+    rows: Chunks<(Key, Row)>,
     index: HashTable<Entry>,
     bytes: usize,
     amount: Amount,
@@ -33,18 +34,11 @@ impl Open {
         Self {
             window,
             ledger: None,
-            rows: Vec::new(),
+            rows: Chunks::new(),
             index: HashTable::new(),
             bytes: 0,
             amount: Amount::default(),
         }
-    }
-
-    /// Another window in the memory of this one, whose rows were taken out.
-    pub(super) fn reused(mut self, window: Window) -> Self {
-        self.rows.clear();
-        self.index.clear();
-        Self { window, ledger: None, bytes: 0, amount: Amount::default(), ..self }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -69,7 +63,7 @@ impl Open {
         &self.rows[place as usize].0
     }
 
-    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = (&Key, &Row)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
         self.rows.iter().map(|(key, row)| (key, row))
     }
 

@@ -6,10 +6,11 @@ use schemas::{Connection, ConnectionId, UnixNanos};
 
 use super::Judged;
 use crate::Ends;
+use crate::chunks::Chunks;
 
 /// Memories by place.
 pub(super) struct Remembered {
-    places: Vec<Option<Memory>>,
+    places: Chunks<Option<Memory>>,
     limit: usize,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Memory {
 
 impl Remembered {
     pub(super) fn new(limit: usize) -> Self {
-        Self { places: Vec::new(), limit }
+        Self { places: Chunks::new(), limit }
     }
 
     /// What is remembered of this row's connection, if its ends are still the same.
@@ -51,8 +52,8 @@ impl Remembered {
         if place >= self.limit {
             return;
         }
-        if place >= self.places.len() {
-            self.places.resize_with(place + 1, || None);
+        while place >= self.places.len() {
+            self.places.push(None);
         }
         self.places[place] = Some(memory);
     }

@@ -9,11 +9,12 @@ use schemas::{Protocol, TcpFlags, UnixNanos};
 use super::key::{End, Pair, PairHasher};
 use super::slot::{NO_TALLY, SLOTS_MAX, Slot, number};
 use super::{ConnectConfig, Idle};
+use crate::chunks::Chunks;
 
 /// Conversations, by their ends after translation, and by what the opener asked.
 #[derive(Debug)]
 pub(super) struct Table {
-    slots: Vec<Slot>,
+    slots: Chunks<Slot>,
     free: Vec<u32>,
     by_pair: HashTable<Entry>,
     by_asked: HashTable<Entry>,
@@ -52,7 +53,7 @@ impl Table {
     pub(super) fn new(config: &ConnectConfig) -> Self {
         let limit = config.connections_max.min(config.bytes_max / BYTES_EACH).clamp(1, SLOTS_MAX);
         Self {
-            slots: Vec::new(),
+            slots: Chunks::new(),
             free: Vec::new(),
             by_pair: HashTable::new(),
             by_asked: HashTable::new(),

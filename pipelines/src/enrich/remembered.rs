@@ -7,10 +7,11 @@ use rustc_hash::FxHasher;
 use schemas::{Connection, ConnectionId, Since, UnixNanos};
 
 use super::Ends;
+use crate::chunks::Chunks;
 
 /// Memories by place.
 pub(super) struct Remembered {
-    places: Vec<Option<Memory>>,
+    places: Chunks<Option<Memory>>,
     limit: usize,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn asked(row: &Connection) -> u64 {
 
 impl Remembered {
     pub(super) fn new(limit: usize) -> Self {
-        Self { places: Vec::new(), limit }
+        Self { places: Chunks::new(), limit }
     }
 
     pub(super) fn get(&mut self, place: usize, id: ConnectionId) -> Option<&mut Memory> {
@@ -56,8 +57,8 @@ impl Remembered {
         if place >= self.limit {
             return;
         }
-        if place >= self.places.len() {
-            self.places.resize_with(place + 1, || None);
+        while place >= self.places.len() {
+            self.places.push(None);
         }
         self.places[place] = Some(memory);
     }
