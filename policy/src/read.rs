@@ -133,7 +133,11 @@ pub(crate) fn read(document: &Document) -> Read {
         Some(Kind::Policy(kind, dialect)) => {
             policy((kind, dialect), &name, &source, object, &mut faults)
         }
-        Some(Kind::Unread) => unread(&name, &source),
+        Some(Kind::Unread) => {
+            let what = "is a policy of a kind that is not read; verdicts it could touch say so";
+            faults.warning("kind", what);
+            unread(&name, &source)
+        }
         Some(kind) => fact(kind, &name, labels, object, &document.body, &mut faults),
     };
     let reading = match reading {
@@ -156,7 +160,7 @@ pub(crate) fn read(document: &Document) -> Read {
 fn unreadable(document: &Document, source: Arc<str>) -> Read {
     let reason = match &document.body {
         Value::Null => "nothing of it is known".to_owned(),
-        Value::String(reason) => reason.clone(),
+        Value::String(reason) if !reason.is_empty() => reason.clone(),
         other => format!("should be an object, found {other}"),
     };
     let kind = "document".to_owned();

@@ -33,3 +33,9 @@ mod pending;
 
 #[path = "answers/lint.rs"]
 mod lint;
+
+#[path = "answers/mutated.rs"]
+mod mutated;
+
+#[path = "answers/timeline.rs"]
+mod timeline;

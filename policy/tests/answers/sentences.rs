@@ -369,11 +369,17 @@ fn an_answer_has_one_form_in_json() {
 #[test]
 fn problems_name_object_place_and_field() {
     let (_, problems) = world::compile(UNREAD, Settings::default());
-    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    let [problem, unread] = &problems[..] else { panic!("{problems:?}") };
     assert_eq!(problem.severity, Severity::Error);
     assert_eq!(
         problem.to_string(),
         "world.yaml:1: NetworkPolicy shop/broken: spec.podSelecter: is not a field of this kind; \
          known here: podSelector, policyTypes, egress, ingress"
+    );
+    assert_eq!(unread.severity, Severity::Warning);
+    assert_eq!(
+        unread.to_string(),
+        "world.yaml:3: CiliumNetworkPolicy bank/layer-seven: kind: is a policy of a kind that is \
+         not read; verdicts it could touch say so"
     );
 }
