@@ -98,10 +98,10 @@ fn by_hit(walker: &Walker<'_>, came: &Walked, nearest: Option<&Near>) -> String 
     let direction = walker.direction.name();
     let (part, how) = match hit.decider {
         Decider::EndOfTier if policy.name.kind == PolicyKind::NetworkPolicy => {
-            ("default-deny".to_owned(), format!("{direction} selects {subject}, no rule matches"))
+            (String::new(), format!("{direction} selects {subject}, no rule matches"))
         }
         Decider::EndOfTier => (
-            format!("at the end of tier {}", policy.name.tier),
+            format!(" at the end of tier {}", policy.name.tier),
             format!("{direction} selects {subject}, no rule matches"),
         ),
         Decider::Rule(index) => {
@@ -109,13 +109,13 @@ fn by_hit(walker: &Walker<'_>, came: &Walked, nearest: Option<&Near>) -> String 
             let name = rules.get(index.index as usize).map_or("", |rule| &rule.name);
             let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
             (
-                format!("rule {}{name}", index.index),
+                format!(" rule {}{name}", index.index),
                 format!("{direction} of {subject} {}", met(walker)),
             )
         }
     };
     let nearest = nearest_text(walker, Some(policy), nearest);
-    format!("{verb} by {} {part}: {how}{nearest}", policy_text(&policy.name))
+    format!("{verb} by {}{part}: {how}{nearest}", policy_text(&policy.name))
 }
 
 /// What a rule met: `from shop/web on TCP port 80`.
