@@ -93,7 +93,7 @@ pub(crate) fn interface_counters(lab: &Lab) -> BTreeMap<String, Carried> {
 /// Waits until no pod's interface has carried anything for a second.
 pub(crate) fn wait_quiet(lab: &Lab) -> BTreeMap<String, Carried> {
     let (mut last, mut same) = (interface_counters(lab), 0);
-    testing::eventually("quiet on every pod's interface", Duration::from_secs(60), || {
+    testing::eventually("quiet on every pod's interface", Duration::from_mins(1), || {
         let now = interface_counters(lab);
         same = if now == last { same + 1 } else { 0 };
         last = now;
@@ -171,7 +171,7 @@ api: {{listen: '127.0.0.1:{port}'}}
         command.arg("run").arg("-c").arg(config).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        testing::eventually("a ready daemon", Duration::from_secs(60), || {
+        testing::eventually("a ready daemon", Duration::from_mins(1), || {
             let child = self.child.as_mut().unwrap();
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", self.log());
@@ -205,16 +205,6 @@ api: {{listen: '127.0.0.1:{port}'}}
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Its status as JSON.
-    pub(crate) fn status(&self) -> Value {
-        let address = format!("127.0.0.1:{}", self.port);
-        let mut command = Command::new(WHYFLOW);
-        let output = command.args(["status", "--json", "--address", &address]).output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("status: {error}: {}", String::from_utf8_lossy(&output.stderr))
-        })
-    }
-
     /// The rows that `whyflow flows --json` lists from the Parquet folder.
     pub(crate) fn flows(&self) -> Vec<Value> {
         let folder = self.history().display().to_string();
@@ -246,10 +236,7 @@ api: {{listen: '127.0.0.1:{port}'}}
         fn count(folder: &Path) -> usize {
             let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
             let paths = entries.map(|entry| entry.unwrap().path());
-            let found = paths.map(|path| match path.is_dir() {
-                true => count(&path),
-                false => usize::from(path.extension().is_some_and(|it| it == "parquet")),
-            });
+            let found = paths.map(|path| if path.is_dir() { count(&path) } else { usize::from(path.extension().is_some_and(|it| it == "parquet")) });
             found.sum()
         }
         count(&self.history())

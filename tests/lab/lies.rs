@@ -60,7 +60,7 @@ fn rows(what: &str, evidence: bool) -> Option<Vec<Value>> {
 fn watch(lies: &[Lie], evidence: bool) -> Vec<Value> {
     let lab = lab(demo_objects(), lies);
     let mut daemon = Daemon::start(&lab, Wish { evidence, ..Wish::default() });
-    testing::eventually("two closed windows", Duration::from_secs(60), || {
+    testing::eventually("two closed windows", Duration::from_mins(1), || {
         (daemon.files_stored() >= 3).then_some(())
     });
     daemon.stop();

@@ -1,6 +1,8 @@
 //! What only a lab can prove: the kernel beside the evaluator, and the whole daemon beside the
 //! interfaces' own counters. Needs root and BPF.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod daemon;
 
 mod at_that_time;
