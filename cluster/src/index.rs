@@ -86,6 +86,8 @@ struct Facts {
     namespaces: FxHashMap<Arc<str>, Handle<Labels>>,
     accounts: FxHashMap<Name, Handle<Labels>>,
     nodes: BTreeMap<Arc<str>, NodeRecord>,
+    /// What stands for a pod, with the pod's name.
+    stand_ins: BTreeMap<Name, (Name, Pod)>,
 }
 
 struct PodRecord {
@@ -249,6 +251,7 @@ impl Index {
             Fact::Namespace(labels) => self.put_namespace(&name.name, Some(labels)),
             Fact::Node(node) => self.put_node(&name.name, node),
             Fact::ServiceAccount(labels) => self.put_account(&name, Some(labels)),
+            Fact::StandIn(of, pod) => self.put_stand_in(&name, of, pod),
         }
         Ok(Some((kind, name)))
     }
@@ -260,12 +263,16 @@ impl Index {
         self.metrics.applied.inc();
         self.dirty.any = true;
         match kind {
-            Kind::Pod => self.remove_pod(name),
+            Kind::Pod => {
+                self.remove_pod(name);
+                self.let_stand_in(name);
+            }
             Kind::Service => self.remove_service(name),
             Kind::EndpointSlice => self.remove_slice(name),
             Kind::Namespace => self.put_namespace(&name.name, None),
             Kind::Node => self.remove_node(&name.name),
             Kind::ServiceAccount => self.put_account(name, None),
+            Kind::WorkloadEndpoint => self.remove_stand_in(name),
             workload => self.remove_workload(workload, name),
         }
         true
@@ -341,17 +348,19 @@ impl Facts {
             + self.slices.len()
             + self.namespaces.len()
             + self.accounts.len()
+            + self.stand_ins.len()
             + nodes
     }
 
     fn has(&self, kind: Kind, name: &Name) -> bool {
         match kind {
-            Kind::Pod => self.pods.contains_key(name),
+            Kind::Pod => self.pods.get(name).is_some_and(|record| !record.pod.is_stand_in),
             Kind::Service => self.services.contains_key(name),
             Kind::EndpointSlice => self.slices.contains_key(name),
             Kind::Namespace => self.namespaces.contains_key(&name.name),
             Kind::Node => self.nodes.get(&name.name).is_some_and(|record| record.node.is_some()),
             Kind::ServiceAccount => self.accounts.contains_key(name),
+            Kind::WorkloadEndpoint => self.stand_ins.contains_key(name),
             workload => self.workloads.contains_key(&(workload, name.clone())),
         }
     }
@@ -360,7 +369,9 @@ impl Facts {
         let bare = |name: &Arc<str>| Name { namespace: "".into(), name: name.clone() };
         let nodes = self.nodes.iter().filter(|(_, record)| record.node.is_some());
         let of = |kind: Kind| move |name: &Name| (kind, name.clone());
-        let mut keys: Vec<_> = self.pods.keys().map(of(Kind::Pod)).collect();
+        let pods = self.pods.iter().filter(|(_, record)| !record.pod.is_stand_in);
+        let mut keys: Vec<_> = pods.map(|(name, _)| (Kind::Pod, name.clone())).collect();
+        keys.extend(self.stand_ins.keys().map(of(Kind::WorkloadEndpoint)));
         keys.extend(self.services.keys().map(of(Kind::Service)));
         keys.extend(self.slices.keys().map(of(Kind::EndpointSlice)));
         keys.extend(self.accounts.keys().map(of(Kind::ServiceAccount)));

@@ -6,6 +6,7 @@
 mod node;
 mod pod;
 mod service;
+mod stand_in;
 
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub enum Kind {
     Node,
     /// Who a pod acts as.
     ServiceAccount,
+    /// A pod as Calico lists it. It stands for the pod where that one's own object is not there.
+    WorkloadEndpoint,
 }
 
 /// The object cannot be taken in.
@@ -74,6 +77,8 @@ pub(crate) enum Fact {
     Namespace(Labels),
     Node(Node),
     ServiceAccount(Labels),
+    /// The pod's name, and the pod.
+    StandIn(Arc<str>, Pod),
 }
 
 /// What makes pods.
@@ -103,6 +108,7 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("", "Namespace", Kind::Namespace),
     ("", "Node", Kind::Node),
     ("", "ServiceAccount", Kind::ServiceAccount),
+    ("projectcalico.org", "WorkloadEndpoint", Kind::WorkloadEndpoint),
 ];
 
 impl Kind {
@@ -172,6 +178,7 @@ impl Fact {
             Kind::Namespace => Self::Namespace(namespace_labels(&object.name, &meta)),
             Kind::Node => Self::Node(Node::read(&meta, body)?),
             Kind::ServiceAccount => Self::ServiceAccount(labels(&meta)),
+            Kind::WorkloadEndpoint => stand_in::read(&meta, body)?,
             workload => Self::Workload(Workload::read(workload, &meta, body)?),
         };
         Ok(Some((kind, fact)))

@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use whyflow::objects::{self, Described};
 
 /// The namespace of every pod that is made here.
-pub const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 
 /// A rule. Fields that name sets of addresses have their own names in the corpus.
 #[derive(Clone, Deserialize)]
-pub struct Rule {
+pub(crate) struct Rule {
     pub action: String,
     #[serde(default)]
     pub http: Option<Value>,
@@ -22,27 +22,27 @@ pub struct Rule {
     pub fields: BTreeMap<String, Value>,
 }
 
-pub fn describe(bodies: Vec<Value>, assume: Assume) -> Result<Described> {
+pub(crate) fn describe(bodies: Vec<Value>, assume: Assume) -> Result<Described> {
     let object = |body| Object::from_body(Object::nowhere("case"), body).map_err(|e| anyhow!(e));
     let objects = bodies.into_iter().map(object).collect::<Result<Vec<_>>>()?;
     Ok(objects::describe(Manifests { objects, ..Manifests::default() }, assume))
 }
 
-pub fn manifest(kind: &str, name: &str, spec: Value) -> Value {
+pub(crate) fn manifest(kind: &str, name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name},
         "spec": spec,
     })
 }
 
-pub fn tier(name: &str, place: usize, default: &str) -> Value {
+pub(crate) fn tier(name: &str, place: usize, default: &str) -> Value {
     let (first, rest) = default.split_at(1);
     let default = first.to_uppercase() + rest;
     manifest("Tier", name, json!({"order": place, "defaultAction": default}))
 }
 
 /// What a pod without profiles gets: nothing is allowed that no policy allows.
-pub fn no_profile() -> Value {
+pub(crate) fn no_profile() -> Value {
     let deny = json!([{"action": "Deny"}]);
     let name = format!("kns.{NAMESPACE}");
     manifest("Profile", &name, json!({"ingress": deny, "egress": deny}))
@@ -52,7 +52,7 @@ pub fn no_profile() -> Value {
 
 impl Rule {
     /// As the API has it. A rule with ports and no protocol is one for each of these protocols.
-    pub fn written(&self, protocols: &[&str], is_v6: bool) -> Vec<Value> {
+    pub(crate) fn written(&self, protocols: &[&str], is_v6: bool) -> Vec<Value> {
         let speaks_of_ports = self.fields.keys().any(|name| name.contains("port"));
         match self.fields.get("protocol") {
             None if speaks_of_ports => {

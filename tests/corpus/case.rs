@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-pub struct Schema {
+pub(crate) struct Schema {
     pub schema: String,
     pub suite: Option<String>,
 }
 
 /// `expected.json` of form `policy-corpus/1`.
 #[derive(Deserialize)]
-pub struct Case {
+pub(crate) struct Case {
     #[serde(default)]
     pub assume: Vec<String>,
     pub endpoints: BTreeMap<String, CaseEndpoint>,
@@ -21,7 +21,7 @@ pub struct Case {
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum CaseEndpoint {
+pub(crate) enum CaseEndpoint {
     Workload {
         namespace: String,
         name: String,
@@ -43,12 +43,12 @@ pub enum CaseEndpoint {
 }
 
 #[derive(Deserialize)]
-pub struct CasePod {
+pub(crate) struct CasePod {
     pub name: String,
 }
 
 #[derive(Deserialize)]
-pub struct Connection {
+pub(crate) struct Connection {
     pub src: String,
     pub dst: String,
     pub protocol: String,
@@ -62,40 +62,40 @@ pub struct Connection {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub(crate) enum Side {
     Allowed,
     Denied,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
-pub enum Ports {
+pub(crate) enum Ports {
     Ranges(Vec<(u16, u16)>),
     /// `"all"`.
     All(All),
 }
 
 #[derive(Clone, Copy, Deserialize)]
-pub enum All {
+pub(crate) enum All {
     #[serde(rename = "all")]
     All,
 }
 
 /// `explain.json`.
 #[derive(Deserialize)]
-pub struct Explained {
+pub(crate) struct Explained {
     pub pairs: Vec<ExplainedPair>,
 }
 
 #[derive(Deserialize)]
-pub struct ExplainedPair {
+pub(crate) struct ExplainedPair {
     pub src: String,
     pub dst: String,
     pub entries: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub allowed: bool,
     pub connections: Vec<EntryPorts>,
     pub egress: Option<EntrySide>,
@@ -103,13 +103,13 @@ pub struct Entry {
 }
 
 #[derive(Deserialize)]
-pub struct EntryPorts {
+pub(crate) struct EntryPorts {
     pub protocol: String,
     pub ports: Ports,
 }
 
 #[derive(Deserialize)]
-pub struct EntrySide {
+pub(crate) struct EntrySide {
     pub result: Side,
     #[serde(default)]
     pub policies: Vec<EntryPolicy>,
@@ -117,7 +117,7 @@ pub struct EntrySide {
 }
 
 #[derive(Debug, Deserialize)]
-pub struct EntryPolicy {
+pub(crate) struct EntryPolicy {
     pub kind: String,
     #[serde(default)]
     pub ns: Option<String>,
@@ -131,7 +131,7 @@ pub struct EntryPolicy {
 }
 
 #[derive(Debug, Deserialize)]
-pub struct EntryRule {
+pub(crate) struct EntryRule {
     /// From 1.
     pub index: Option<u32>,
 }
@@ -139,7 +139,7 @@ pub struct EntryRule {
 // === impl Ports ===
 
 impl Ports {
-    pub fn ranges(&self) -> Vec<(u16, u16)> {
+    pub(crate) fn ranges(&self) -> Vec<(u16, u16)> {
         match self {
             Self::All(All::All) => vec![(1, u16::MAX)],
             Self::Ranges(ranges) => ranges.clone(),

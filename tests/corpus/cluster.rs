@@ -4,24 +4,23 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use cluster::Resolved;
+use anyhow::Result;
 use policy::{Assume, Party, Severity};
-use schemas::{Addr, Endpoint, Handle, Verdict};
+use schemas::{Addr, Endpoint, EndpointKind, Handle, Labels, Verdict};
 use whyflow::explain::assumed;
 use whyflow::objects::{self, Described, NOW};
 
 use super::case::{Case, CaseEndpoint};
 
 /// What the manifests describe, and who is who in it.
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub described: Described,
     ends: BTreeMap<String, Result<Vec<End>, String>>,
 }
 
 /// One of the addresses or pods that an endpoint of the case stands for.
 #[derive(Clone)]
-pub struct End {
+pub(crate) struct End {
     /// As `explain` takes it.
     pub name: String,
     pub addr: Option<Addr>,
@@ -31,7 +30,7 @@ pub struct End {
 // === impl Cluster ===
 
 impl Cluster {
-    pub fn read(manifests: &Path, case: &Case) -> Result<Self> {
+    pub(crate) fn read(manifests: &Path, case: &Case) -> Result<Self> {
         let described = objects::read(manifests, assume(&case.assume))?;
         let ends = case.endpoints.iter();
         let ends = ends.map(|(id, endpoint)| {
@@ -42,7 +41,7 @@ impl Cluster {
     }
 
     /// The ends that an id stands for. What `explain.json` alone speaks of is a range or a name.
-    pub fn ends(&self, id: &str) -> Result<Vec<End>, String> {
+    pub(crate) fn ends(&self, id: &str) -> Result<Vec<End>, String> {
         if let Some(found) = self.ends.get(id) {
             return found.clone();
         }
@@ -55,14 +54,14 @@ impl Cluster {
     }
 
     /// What a verdict waits for, where it is open only because a kind of policy is not read.
-    pub fn waits_for(&self, verdict: Verdict) -> Option<&'static str> {
+    pub(crate) fn waits_for(&self, verdict: Verdict) -> Option<&'static str> {
         let refused = self.described.problems.iter().any(|one| one.severity == Severity::Error);
         let all_read = self.described.broken.is_empty() && !refused;
         (verdict == Verdict::Incomplete && all_read).then_some("a kind of policy that is not read")
     }
 }
 
-pub fn assume(names: &[String]) -> Assume {
+pub(crate) fn assume(names: &[String]) -> Assume {
     assumed(names)
 }
 
@@ -85,15 +84,19 @@ fn ends_of(described: &Described, endpoint: &CaseEndpoint) -> Result<Vec<End>> {
         }
         CaseEndpoint::External { from, to } => range(described, from, to),
         CaseEndpoint::HostEndpoint { name, node, ips } => {
-            let ip = ips.first().map(String::as_str);
-            if let Some(ip) = ip {
-                return Ok(vec![outside(described, ip.parse()?)]);
-            }
-            let node = node.as_ref().with_context(|| format!("{name} has no address or node"))?;
-            let found = described.view.find(&format!("node/{node}"), NOW)?;
-            Ok(found.into_iter().map(|found| End::new(&format!("node/{node}"), found)).collect())
+            let addr = ips.first().map(|ip| ip.parse::<IpAddr>()).transpose()?.map(Addr::from);
+            let endpoint = host_endpoint(name, node.as_deref().unwrap_or_default());
+            Ok(vec![End { name: name.clone(), addr, endpoint }])
         }
     }
+}
+
+/// The index knows nodes; the case means one interface of a node.
+fn host_endpoint(name: &str, node: &str) -> Handle<Endpoint> {
+    let none = Handle::lone(Labels::default());
+    let mut endpoint = Endpoint::bare(EndpointKind::HostEndpoint, name, &none);
+    endpoint.node = node.into();
+    Handle::lone(endpoint)
 }
 
 /// The first and last address, and one between.
@@ -113,15 +116,6 @@ fn range(described: &Described, from: &str, to: &str) -> Result<Vec<End>> {
     Ok(ends.collect())
 }
 
-fn outside(described: &Described, ip: IpAddr) -> End {
-    let addr = Addr::from(ip);
-    let endpoint = match described.view.endpoint_at(addr, NOW) {
-        Resolved::Known(endpoint) | Resolved::Outside(endpoint) => endpoint,
-        Resolved::Awaited => described.view.unknown(addr),
-    };
-    End { name: ip.to_string(), addr: Some(addr), endpoint }
-}
-
 // === impl End ===
 
 impl End {
@@ -130,7 +124,7 @@ impl End {
         Self { name: name.into(), addr, endpoint }
     }
 
-    pub fn party(&self) -> Party<'_> {
+    pub(crate) fn party(&self) -> Party<'_> {
         Party { addr: self.addr, endpoint: &self.endpoint }
     }
 }

@@ -9,7 +9,7 @@ use super::cluster_of_case::{Cluster, End};
 use super::score::Score;
 use super::verdicts::protocols;
 
-pub fn check(cluster: &Cluster, wanted: &Explained, score: &mut Score) {
+pub(crate) fn check(cluster: &Cluster, wanted: &Explained, score: &mut Score) {
     let mut asker = Asker::new(&cluster.described);
     for pair in &wanted.pairs {
         let ends = (cluster.ends(&pair.src), cluster.ends(&pair.dst));

@@ -11,12 +11,12 @@ use whyflow::objects;
 use super::score::Score;
 
 #[derive(Deserialize)]
-pub struct Invalid {
+pub(crate) struct Invalid {
     tool_specific: bool,
     title: String,
 }
 
-pub fn check(folder: &Path, case: &Invalid, score: &mut Score) -> Result<()> {
+pub(crate) fn check(folder: &Path, case: &Invalid, score: &mut Score) -> Result<()> {
     let described = objects::read(folder, Assume::default())?;
     let errors = described.errors();
     if case.tool_specific {

@@ -15,7 +15,7 @@ use super::calico::{NAMESPACE, Rule, describe, manifest, no_profile, tier};
 use super::score::Score;
 
 #[derive(Deserialize)]
-pub struct Packets {
+pub(crate) struct Packets {
     ipv6: bool,
     #[serde(default)]
     tiers: Vec<Tier>,
@@ -52,7 +52,7 @@ struct Packet {
     expected: String,
 }
 
-pub fn check(case: &Packets, score: &mut Score) {
+pub(crate) fn check(case: &Packets, score: &mut Score) {
     if case.for_host_interface.is_some() {
         case.packets.iter().for_each(|_| score.skip("programs of a host's interface"));
         return;

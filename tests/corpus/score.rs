@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::Result;
 
 /// One case's assertions.
-pub struct Score {
+pub(crate) struct Score {
     suite: String,
     case: String,
     passed: usize,
@@ -17,9 +17,9 @@ pub struct Score {
 
 /// All cases, by suite.
 #[derive(Default)]
-pub struct Table {
+pub(crate) struct Table {
     suites: BTreeMap<String, Line>,
-    /// By suite; of a case that could not be run at all the suite is not known.
+    /// By case; of one that could not be run at all the name is not known.
     wrong: BTreeMap<String, Vec<String>>,
 }
 
@@ -35,7 +35,7 @@ struct Line {
 // === impl Score ===
 
 impl Score {
-    pub fn new(suite: &str, case: &str) -> Self {
+    pub(crate) fn new(suite: &str, case: &str) -> Self {
         Self {
             suite: suite.into(),
             case: case.into(),
@@ -45,7 +45,7 @@ impl Score {
         }
     }
 
-    pub fn check(&mut self, holds: bool, wrong: impl FnOnce() -> String) {
+    pub(crate) fn check(&mut self, holds: bool, wrong: impl FnOnce() -> String) {
         if holds {
             self.passed += 1;
         } else {
@@ -53,7 +53,7 @@ impl Score {
         }
     }
 
-    pub fn skip(&mut self, waits_for: &str) {
+    pub(crate) fn skip(&mut self, waits_for: &str) {
         *self.skipped.entry(waits_for.into()).or_default() += 1;
     }
 }
@@ -62,7 +62,7 @@ impl Score {
 
 impl Table {
     /// A case that could not be run at all counts as wrong.
-    pub fn add(&mut self, score: Result<Score>) {
+    pub(crate) fn add(&mut self, score: Result<Score>) {
         let score = match score {
             Ok(score) => score,
             Err(error) => {
@@ -76,13 +76,20 @@ impl Table {
         line.skipped += score.skipped.values().sum::<usize>();
         line.waits_for.extend(score.skipped.into_keys());
         let place = format!("{}/{}", score.suite, score.case);
-        let wrong = score.wrong.into_iter().map(|wrong| format!("{place}: {wrong}"));
-        self.wrong.entry(score.suite).or_default().extend(wrong);
+        if !score.wrong.is_empty() {
+            let wrong = score.wrong.into_iter().map(|wrong| format!("{place}: {wrong}"));
+            self.wrong.entry(place.clone()).or_default().extend(wrong);
+        }
     }
 
-    /// The first few of each suite.
-    pub fn wrong(&self, of_each: usize) -> Vec<&String> {
+    /// The first few of each case.
+    pub(crate) fn wrong(&self, of_each: usize) -> Vec<&String> {
         self.wrong.values().flat_map(|wrong| wrong.iter().take(of_each)).collect()
+    }
+
+    /// Cases with a wrong answer, as `suite/case`.
+    pub(crate) fn wrong_cases(&self) -> BTreeSet<&str> {
+        self.wrong.keys().map(String::as_str).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use super::calico::{NAMESPACE, describe, manifest};
 use super::score::Score;
 
 #[derive(Deserialize)]
-pub struct Selectors {
+pub(crate) struct Selectors {
     #[serde(rename = "match")]
     matches: Vec<Match>,
     invalid: Vec<String>,
@@ -42,7 +42,7 @@ struct Valid {
 }
 
 /// Two forms of one expression are one policy set; a revision is a hash of what is in force.
-pub fn check(suite: &Selectors, score: &mut Score) {
+pub(crate) fn check(suite: &Selectors, score: &mut Score) {
     for one in &suite.matches {
         let found = denied_pod(&one.selector, &one.labels).map(|(_, selects)| selects);
         score.check(matches!(found, Ok(selects) if selects == one.wanted), || {

@@ -14,7 +14,7 @@ use super::calico::{NAMESPACE, Rule, describe, manifest, no_profile, tier};
 use super::score::Score;
 
 #[derive(Deserialize)]
-pub struct Suite {
+pub(crate) struct Suite {
     cases: Vec<TierCase>,
 }
 
@@ -74,7 +74,7 @@ struct Hit {
     action: String,
 }
 
-pub fn check(suite: &Suite, score: &mut Score) {
+pub(crate) fn check(suite: &Suite, score: &mut Score) {
     for case in &suite.cases {
         let described = match described(&case.endpoint) {
             Ok(described) => described,

@@ -9,12 +9,12 @@ use super::case::{Case, Connection, Side};
 use super::cluster_of_case::{Cluster, End};
 use super::score::Score;
 
-pub const PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
+pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
 
 /// What every port of a pair gets, once asked.
 type Reached = HashMap<(String, String), Vec<Reach>>;
 
-pub fn check(cluster: &Cluster, case: &Case, score: &mut Score) {
+pub(crate) fn check(cluster: &Cluster, case: &Case, score: &mut Score) {
     let mut reached = Reached::new();
     for connection in &case.connections {
         let found = check_connection(cluster, connection, &mut reached);
@@ -22,13 +22,13 @@ pub fn check(cluster: &Cluster, case: &Case, score: &mut Score) {
             Ok(()) => score.check(true, String::new),
             Err(Wrong::WaitsFor(what)) => score.skip(what),
             Err(Wrong::Answer(wrong)) => {
-                score.check(false, || format!("{} to {}: {wrong}", connection.src, connection.dst))
+                score.check(false, || format!("{} to {}: {wrong}", connection.src, connection.dst));
             }
         }
     }
 }
 
-pub enum Wrong {
+pub(crate) enum Wrong {
     WaitsFor(&'static str),
     Answer(String),
 }
@@ -152,7 +152,7 @@ fn judge_as(
     })
 }
 
-pub fn protocols(name: &str) -> Vec<Protocol> {
+pub(crate) fn protocols(name: &str) -> Vec<Protocol> {
     match Protocol::parse(name) {
         Some(protocol) => vec![protocol],
         None => PROTOCOLS.to_vec(),

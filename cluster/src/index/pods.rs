@@ -40,6 +40,29 @@ impl Index {
         }
     }
 
+    /// The pod's own object goes before what stands for it.
+    pub(super) fn put_stand_in(&mut self, name: &Name, of: Arc<str>, pod: Pod) {
+        let of = Name { namespace: name.namespace.clone(), name: of };
+        self.remove_stand_in(name);
+        self.facts.stand_ins.insert(name.clone(), (of.clone(), pod));
+        self.let_stand_in(&of);
+    }
+
+    pub(super) fn let_stand_in(&mut self, of: &Name) {
+        let mut stand_ins = self.facts.stand_ins.values();
+        let pod = stand_ins.find(|(name, _)| name == of).map(|(_, pod)| pod.clone());
+        if let Some(pod) = pod.filter(|_| !self.facts.has(Kind::Pod, of)) {
+            self.put_pod(of, pod);
+        }
+    }
+
+    pub(super) fn remove_stand_in(&mut self, name: &Name) {
+        let Some((of, _)) = self.facts.stand_ins.remove(name) else { return };
+        if !self.facts.has(Kind::Pod, &of) {
+            self.remove_pod(&of);
+        }
+    }
+
     fn leave_node(&mut self, pod: &Name, node: &Arc<str>) {
         if let Some(record) = self.facts.nodes.get_mut(node) {
             record.pods.remove(pod);

@@ -316,6 +316,30 @@ fn a_workload_is_its_pods_and_without_pods_its_template() {
 }
 
 #[test]
+fn a_workload_endpoint_stands_for_a_pod_that_is_not_there() {
+    let stand_in = json!({
+        "apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+        "metadata": {"name": "n1-k8s-cart-eth0", "namespace": "shop", "labels": {"app": "wep"}},
+        "spec": {"pod": "cart", "node": "n1", "ipNetworks": ["10.0.0.5/32"],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+    });
+    let mut cluster = Cluster::of(std::slice::from_ref(&stand_in));
+    let labels = |cluster: &Cluster| cluster.known("10.0.0.5").labels.to_string();
+    assert_eq!(labels(&cluster), "app=wep");
+    let pod = mk_pod("cart", &["10.0.0.5"]);
+    cluster.apply(&pod, secs(200));
+    assert_eq!(labels(&cluster), "app=cart");
+    cluster.apply(&stand_in, secs(300));
+    assert_eq!(labels(&cluster), "app=cart");
+    cluster.delete(&stand_in, secs(400));
+    assert_eq!(labels(&cluster), "app=cart");
+    assert_eq!(cluster.index.replace_all(&[object(&stand_in)], secs(500)), []);
+    assert_eq!(labels(&cluster), "app=wep");
+    cluster.delete(&stand_in, secs(600));
+    assert_eq!(cluster.who("10.0.0.5", secs(600)), "outside 10.0.0.5");
+}
+
+#[test]
 fn a_name_that_is_nothing_says_what_there_is() {
     let cluster = Cluster::of(&[
         mk_pod("cart", &["10.0.0.5"]),

@@ -30,6 +30,8 @@ pub(crate) struct Pod {
     pub(crate) is_ready: bool,
     pub(crate) is_terminating: bool,
     pub(crate) created: Option<UnixNanos>,
+    /// Told by something other than its own object.
+    pub(crate) is_stand_in: bool,
 }
 
 /// What a pod and a pod template have in common.
@@ -68,6 +70,7 @@ impl Pod {
             is_ready: ready.is_none_or(|ready| ready.status == "True"),
             is_terminating: meta.deletion_timestamp.is_some(),
             created: created(meta),
+            is_stand_in: false,
         })
     }
 }
