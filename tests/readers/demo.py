@@ -35,7 +35,7 @@ for netns, name, *values in lines:
             wrong.append(f"{netns} {name}: {counter} is {rows[counter]}, not {least} to {most}")
 
 LOOKS = {
-    "a denial with its nearest rule": r"denied by .* default-deny: .*nearest: .* rule \d",
+    "a denial with its nearest rule": r"denied by \S+: ingress selects .*no rule matches; nearest: \S+ rule \d",
     "an allowing rule": r"allowed by \S+",
     "a drop that no policy explains": r"no policy says so",
     "a denial that was delivered": r"policy denies, but it was delivered",
