@@ -53,7 +53,7 @@ struct opening {
 	__u32 first_isn;
 	__u32 last_isn;
 	__u32 opened; /* SYNs without ACK whose sequence number differs from the one before */
-	__u32 unused;
+	__u32 unused[3]; /* two of them to a cache line */
 };
 
 /* What the fallback map holds for a key. */
@@ -124,11 +124,10 @@ struct control {
 	__u64 generation; /* the half being written is its lowest bit */
 	__u64 unused1[7];
 
-	__u64 used[2]; /* places taken, by half */
 	__u64 spilled[2]; /* packets that went to the fallback, by half */
 	__u64 lost_packets; /* that not even an overflow counter could be had for */
 	__u64 lost_bytes;
-	__u64 unused2[2];
+	__u64 unused2[4];
 
 	__u64 clock_jiffies; /* written by the clock program when it is run */
 	__u64 clock_ns;

@@ -73,7 +73,6 @@ static __always_inline void begin(struct opening *opening, const struct packet *
 	opening->first_isn = opens ? packet->isn : 0;
 	opening->last_isn = opening->first_isn;
 	opening->opened = opens;
-	opening->unused = 0;
 }
 
 static __noinline long spill(struct packet *packet, __u64 length, __u16 now, __u32 half)
@@ -102,8 +101,8 @@ static __noinline long spill(struct packet *packet, __u64 length, __u16 now, __u
 }
 
 /* Fills a place that this program has just claimed. */
-static __always_inline void fill(struct control *page, struct place *place, __u32 index,
-				 const struct packet *packet, __u64 length, __u16 now, __u32 half)
+static __always_inline void fill(struct place *place, __u32 index, const struct packet *packet,
+				 __u64 length, __u16 now)
 {
 	struct opening *opening = bpf_map_lookup_elem(&openings, &index);
 
@@ -118,7 +117,6 @@ static __always_inline void fill(struct control *page, struct place *place, __u3
 	if (opening)
 		begin(opening, packet);
 	__sync_lock_test_and_set(&place->key.tag, packet->key.tag);
-	__sync_fetch_and_add(&page->used[half & 1], 1);
 }
 
 static __always_inline void count(struct packet *packet, __u64 length)
@@ -144,7 +142,7 @@ static __always_inline void count(struct packet *packet, __u64 length)
 		if (tag == TAG_EMPTY) {
 			tag = __sync_val_compare_and_swap(&place->key.tag, TAG_EMPTY, TAG_BUSY);
 			if (tag == TAG_EMPTY) {
-				fill(page, place, index, packet, length, now, half);
+				fill(place, index, packet, length, now);
 				return;
 			}
 		}

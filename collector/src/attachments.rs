@@ -14,6 +14,7 @@ use crate::kernel::abi::{
     SCOPE_EGRESS,
 };
 use crate::kernel::bpf;
+use crate::kernel::pins::unlink;
 use crate::kernel::store::Store;
 
 /// Namespaces' numbers have fifteen bits in a key's scope.
@@ -127,6 +128,40 @@ impl Attachments {
         if let Some(attachment) = self.table.write().get_mut(&key) {
             attachment.gone.get_or_insert(generation);
         }
+    }
+
+    /// What the pins have of namespaces that are not watched any more: their interfaces are known
+    /// until what they carried last is drained, and the namespaces are forgotten. `watched` are
+    /// the numbers of those that are.
+    pub(crate) fn adopt_gone(&self, watched: &[u32]) -> io::Result<()> {
+        let known: Vec<(InterfaceKey, KnownInterface)> = bpf::read_all(self.store.interfaces())?;
+        for (key, known) in known.into_iter().filter(|(key, _)| !watched.contains(&key.netns)) {
+            let kind = if known.kind == 0 { InterfaceKind::Pod } else { InterfaceKind::Uplink };
+            let interface = Interface {
+                id: InterfaceId(known.id),
+                node: "".into(),
+                netns: "gone".into(),
+                ifindex: key.ifindex,
+                name: known.name().into(),
+                kind,
+            };
+            self.insert(key, interface, known)?;
+            self.mark_gone(key);
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let path = self.store.pins.hook(key.netns, key.ifindex, direction);
+                unlink(&path).map_err(io::Error::other)?;
+            }
+        }
+        let numbers: Vec<(u64, KnownNetns)> = bpf::read_all(self.store.namespaces())?;
+        let is_watched = |number: u64| watched.iter().any(|known| u64::from(*known) == number);
+        for (cookie, _) in numbers.iter().filter(|(_, netns)| !is_watched(netns.number)) {
+            bpf::delete(self.store.namespaces(), cookie)?;
+        }
+        let inodes: Vec<(u32, u32)> = bpf::read_all(self.store.watched())?;
+        for (inode, _) in inodes.iter().filter(|(_, number)| !watched.contains(number)) {
+            bpf::delete(self.store.watched(), inode)?;
+        }
+        Ok(())
     }
 
     /// Forgets what went before this generation was drained. Returns them with what had

@@ -2,13 +2,15 @@
 //! with. Only with the feature `bench`.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use aya::maps::Map;
 use aya::programs::tc::{TcAttachOptions, TcAttachType};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::error::OpenError;
+use crate::kernel::abi::{FlowKey, Spilled};
 use crate::kernel::bpf;
 use crate::kernel::clock::Ticks;
 
@@ -38,7 +40,7 @@ pub enum Rival {
 
 /// A rival at both hooks of an interface, until it is dropped.
 pub struct Attached {
-    _programs: Ebpf,
+    programs: Ebpf,
 }
 
 /// Keeps the kernel's run-time statistics of programs on for as long as the descriptor lives.
@@ -82,7 +84,23 @@ pub fn attach(rival: Rival, interface: &str) -> Result<Attached, OpenError> {
             source: Box::new(source),
         })?;
     }
-    Ok(Attached { _programs: ebpf })
+    Ok(Attached { programs: ebpf })
+}
+
+// === impl Attached ===
+
+impl Attached {
+    /// Reads and deletes what the HASH map holds, as its loader would: how many flows.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn drain(&self) -> io::Result<usize> {
+        let Some(Map::HashMap(map)) = self.programs.map("flows") else { return Ok(0) };
+        let rows: Vec<(FlowKey, Spilled)> = bpf::read_all(map.fd().as_fd())?;
+        let keys: Vec<FlowKey> = rows.iter().map(|(key, _)| *key).collect();
+        bpf::delete_all(map.fd().as_fd(), &keys)?;
+        Ok(rows.len())
+    }
 }
 
 fn attach_one(

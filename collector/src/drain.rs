@@ -17,7 +17,9 @@ use schemas::{Batch, Lane, Ledger, Observation, UnixNanos, Window};
 use tokio::sync::mpsc::Sender;
 
 use crate::decode::{Decoder, Reasons, Span, clear};
-use crate::kernel::abi::{Control, DropKey, Dropped, FlowKey, Overflow, OverflowKey, Spilled};
+use crate::kernel::abi::{
+    Control, DropKey, Dropped, FlowKey, Overflow, OverflowKey, Place, Spilled, TAG_EMPTY,
+};
 use crate::kernel::bpf;
 use crate::kernel::clock::{Clock, monotonic_ns, realtime_ns};
 use crate::kernel::object::ClockProgram;
@@ -30,6 +32,9 @@ use crate::watch::{Shared, chain};
 
 /// How often a sleeping drain looks whether a half fills up.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Places that are looked at to tell how full a half is.
+const LOOKED_AT: usize = 1_024;
 
 /// A bell for the drain: the collector is to stop.
 #[derive(Debug, Default)]
@@ -138,11 +143,11 @@ impl Drain {
             let ends = [config.interval, config.window].map(|it| Window::holding(from, it).end);
             ends.into_iter().min().unwrap_or(from)
         };
-        let due = next_edge(UnixNanos(realtime_ns()).max(self.until.unwrap_or_default()));
+        let due = next_edge(UnixNanos(realtime_ns()));
         loop {
             let now = UnixNanos(realtime_ns());
             let left = due.since(now);
-            // Also after the wall clock was set back.
+            // The second when the wall clock was set back meanwhile.
             if left.is_zero() || left > 2 * config.interval {
                 return Wake::Due;
             }
@@ -155,11 +160,18 @@ impl Drain {
         }
     }
 
-    /// Three quarters of the places are taken.
+    /// Three quarters of the places are taken, of those that are looked at: a counter would cost
+    /// the programs more.
     fn fills_up(&self) -> bool {
-        let control = self.shared.store.control.read();
-        let used = control.used[half_of(control.generation)];
-        used * 4 > self.shared.store.half_len() as u64 * 3
+        let store = &self.shared.store;
+        let generation: u64 = store.control.get(offset_of!(Control, generation));
+        let from = half_of(generation) * store.half_len();
+        let step = (store.half_len() / LOOKED_AT).max(1);
+        let tag = offset_of!(Place, key) + offset_of!(FlowKey, tag);
+        let looked_at = (from..from + store.half_len()).step_by(step);
+        let is_taken = |index: &usize| store.places.read_field::<u32>(*index, tag) != TAG_EMPTY;
+        let count = looked_at.len();
+        looked_at.filter(is_taken).count() * 4 > count * 3
     }
 
     /// What a process before has left: a half that it had counted is cleared, one that it had not
@@ -330,7 +342,6 @@ impl Drain {
         }
         let spilled_packets: u64 = store.control.get(offset_of!(Control, spilled) + 8 * half);
         self.shared.metrics.spilled_packets.inc_by(spilled_packets);
-        store.control.set(offset_of!(Control, used) + 8 * half, 0_u64);
         store.control.set(offset_of!(Control, spilled) + 8 * half, 0_u64);
         Ok(())
     }

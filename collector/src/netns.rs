@@ -13,8 +13,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use crate::config::Namespace;
 use crate::error::OpenError;
 
-/// Where bare names of namespaces are.
-const FOLDER: &str = "/run/netns";
+/// Where bare names of namespaces are, and that folder's other name.
+const FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// A thread's own namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -41,8 +41,9 @@ impl Netns {
     pub(crate) fn new(namespace: &Namespace) -> Self {
         let given = &namespace.path;
         let is_bare = !given.as_os_str().is_empty() && given.components().count() == 1;
-        let path = if is_bare { Path::new(FOLDER).join(given) } else { given.clone() };
-        let short = path.strip_prefix(FOLDER).unwrap_or(&path);
+        let path = if is_bare { Path::new(FOLDERS[0]).join(given) } else { given.clone() };
+        let short = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder).ok());
+        let short = short.unwrap_or(&path);
         Self { node: namespace.node.clone(), label: short.to_string_lossy().into(), path }
     }
 

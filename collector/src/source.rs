@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -309,23 +309,29 @@ fn start_watchers(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError
         })?);
         waiting.push(heard);
     }
+    let mut numbers = Vec::new();
     for heard in waiting {
-        if let Ok(Err(error)) = heard.recv() {
-            shared.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            return Err(error);
+        match heard.recv() {
+            Ok(Ok(number)) => numbers.push(number),
+            Ok(Err(error)) => {
+                shared.stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            Err(_) => tracing::error!("a watcher ended badly"),
         }
     }
+    shared.attachments.adopt_gone(&numbers).map_err(|source| OpenError::Map {
+        attempt: "tidy",
+        map: "interfaces",
+        source,
+    })?;
     Ok(watchers)
 }
 
 /// Watches a namespace, and again when its name has come back: a thread cannot leave a namespace
 /// that it has entered, so each time is a thread of its own.
-fn supervise(
-    shared: &Arc<Shared>,
-    netns: &Netns,
-    ready: &std::sync::mpsc::SyncSender<Result<(), OpenError>>,
-) {
-    let is_stopped = || shared.stop.load(std::sync::atomic::Ordering::Relaxed);
+fn supervise(shared: &Arc<Shared>, netns: &Netns, ready: &SyncSender<Result<u32, OpenError>>) {
+    let is_stopped = || shared.stop.load(Ordering::Relaxed);
     let mut ready = ready.clone();
     while !is_stopped() {
         let (inner_shared, inner_netns) = (shared.clone(), netns.clone());
@@ -336,9 +342,13 @@ fn supervise(
             Ok(inner) => drop(inner.join()),
             Err(error) => tracing::error!(%error, "a namespace is not watched"),
         }
+        if is_stopped() {
+            return;
+        }
         // Nobody waits to hear of the next time.
         let (again, _) = sync_channel(1);
         ready = again;
+        thread::sleep(RETURN_POLL);
         while !is_stopped() && netns.inode().is_none() {
             thread::sleep(RETURN_POLL);
         }

@@ -66,15 +66,17 @@ impl Watcher {
     pub(crate) fn run(
         shared: &Arc<Shared>,
         netns: &Netns,
-        ready: &SyncSender<Result<(), OpenError>>,
+        ready: &SyncSender<Result<u32, OpenError>>,
     ) {
         let mut watcher = match Self::enter(shared.clone(), netns.clone()) {
             Ok(watcher) => watcher,
             Err(error) => return drop(ready.send(Err(error))),
         };
-        let found = watcher.search();
-        if ready.send(found).is_err() {
-            return;
+        let found = watcher.search().map(|()| watcher.number);
+        if let Err(unheard) = ready.send(found)
+            && let Err(error) = unheard.0
+        {
+            tracing::warn!(netns = &*netns.label, error = chain(&error), "interfaces not listed");
         }
         watcher.watch();
         watcher.leave();
@@ -202,7 +204,7 @@ impl Watcher {
             if is_there(key.ifindex) || self.shared.attachments.read().contains_key(&key) {
                 continue;
             }
-            let name = name_of(&known);
+            let name = known.name();
             let interface = self.interface(key, &name, known);
             if let Err(error) = self.shared.attachments.insert(key, interface, known) {
                 tracing::warn!(name, %error, "an interface that went is not known");
@@ -406,7 +408,7 @@ pub(crate) fn remove_filters(
     netns.enter()?;
     for (key, known) in interfaces {
         let hook = Hook::clsact(instance);
-        hook.detach(pins, number, key.ifindex, &name_of(known))?;
+        hook.detach(pins, number, key.ifindex, &known.name())?;
     }
     Ok(())
 }
@@ -461,9 +463,4 @@ fn bytes_of(name: &str) -> [u8; 16] {
         *to = from;
     }
     bytes
-}
-
-fn name_of(known: &KnownInterface) -> String {
-    let name = known.name.iter().take_while(|byte| **byte != 0).copied().collect();
-    String::from_utf8(name).unwrap_or_default()
 }

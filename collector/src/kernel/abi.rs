@@ -67,7 +67,8 @@ pub(crate) struct Opening {
     pub(crate) first_isn: u32,
     pub(crate) last_isn: u32,
     pub(crate) opened: u32,
-    pub(crate) unused: u32,
+    /// Two of them to a cache line.
+    pub(crate) unused: [u32; 3],
 }
 
 #[repr(C)]
@@ -129,11 +130,10 @@ pub(crate) struct Control {
     unused0: u64,
     pub(crate) generation: u64,
     unused1: [u64; 7],
-    pub(crate) used: [u64; 2],
     pub(crate) spilled: [u64; 2],
     pub(crate) lost_packets: u64,
     pub(crate) lost_bytes: u64,
-    unused2: [u64; 2],
+    unused2: [u64; 4],
     pub(crate) clock_jiffies: u64,
     pub(crate) clock_ns: u64,
     unused3: [u64; 6],
@@ -186,11 +186,11 @@ pub(crate) struct LedgerSlot {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 48 && align_of::<FlowKey>() == 4);
-    assert!(size_of::<Place>() == 64 && size_of::<Opening>() == 24);
-    assert!(size_of::<Spilled>() == 40 && size_of::<DropKey>() == 64);
+    assert!(size_of::<Place>() == 64 && size_of::<Opening>() == 32);
+    assert!(size_of::<Spilled>() == 48 && size_of::<DropKey>() == 64);
     assert!(size_of::<Dropped>() == 64 && size_of::<OverflowKey>() == 8);
     assert!(size_of::<Overflow>() == 16 && size_of::<Control>() == 256);
-    assert!(offset_of!(Control, generation) == 64 && offset_of!(Control, used) == 128);
+    assert!(offset_of!(Control, generation) == 64 && offset_of!(Control, spilled) == 128);
     assert!(offset_of!(Control, clock_jiffies) == 192);
     assert!(size_of::<KnownInterface>() == 88 && size_of::<LedgerSlot>() == 32);
     assert!(size_of::<KnownNetns>() == 256);
@@ -254,6 +254,16 @@ impl Tally {
             packets: flags | (self.packets() + other.packets()) & LOW_48,
             bytes: later.bytes & !LOW_48 | (self.bytes() + other.bytes()) & LOW_48,
         }
+    }
+}
+
+// === impl KnownInterface ===
+
+impl KnownInterface {
+    /// Its name when it was attached.
+    pub(crate) fn name(&self) -> String {
+        let bytes = self.name.iter().take_while(|byte| **byte != 0).copied().collect();
+        String::from_utf8(bytes).unwrap_or_default()
     }
 }
 

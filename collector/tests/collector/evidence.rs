@@ -9,11 +9,12 @@ use crate::seen::{Seen, addr, id_of};
 use crate::traffic::{datagrams, send, udp};
 use crate::world::{Running, World, can_run, inside, nft};
 
+/// Fields in the order in which they go: the collector before what it has pinned.
 struct Node {
+    running: Running,
     world: World,
     name: String,
     pods: [String; 2],
-    running: Running,
 }
 
 fn node() -> Node {
@@ -23,7 +24,7 @@ fn node() -> Node {
     let config = world.config(&[&name]);
     let running = world.open(config, None);
     running.until_attached(&[(&name, "pod-1"), (&name, "pod-2")]);
-    Node { world, name, pods, running }
+    Node { running, world, name, pods }
 }
 
 /// Drops of a reason at an interface, as reason, kernel function and packets.

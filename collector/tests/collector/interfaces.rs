@@ -107,6 +107,42 @@ fn a_namespace_that_is_made_again_is_watched_again() {
 }
 
 #[test]
+fn what_went_while_no_collector_ran_is_drained_and_forgotten() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::new();
+    let (old, new) = (world.namespace("old"), world.namespace("new"));
+    let (first, _second) = (world.pod(&old, 1), world.pod(&new, 2));
+    let config = world.config(&[&old]);
+    let running = world.open(config, None);
+    running.until_attached(&[(&old, "pod-1")]);
+    let mut seen = Seen::default();
+    seen.finish(running);
+    datagrams(&first, "10.77.1.1:9".parse().unwrap(), 25, 10);
+    for name in [&first, &old] {
+        run(&format!("ip netns del {name}"));
+    }
+    let config = world.config(&[&new]);
+    let mut running = world.open(config, Some(&seen.ledger));
+    seen.until = None;
+    seen.read_until(&mut running, |seen| {
+        let udp = seen.of(schemas::Protocol::UDP).filter(|row| row.interface.0 == 1);
+        udp.filter(|row| row.direction == Direction::Ingress).map(|row| row.packets).sum::<u64>()
+            == 25
+    });
+    running.until_attached(&[(&new, "pod-2")]);
+    until("the old interface is forgotten", || {
+        seen.read_drains(&mut running, 1);
+        running.control.report().interfaces.len() == 1
+    });
+    assert_eq!(id_of(&running, &new, "pod-2").0, 2);
+    let links = format!("/sys/fs/bpf/whyflow/{}/links", world.name);
+    assert_eq!(std::fs::read_dir(links).unwrap().count(), 3);
+    seen.finish(running);
+}
+
+#[test]
 fn a_pods_interface_wins_over_an_uplinks_and_others_are_left_alone() {
     if !can_run() {
         return;
