@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -35,8 +37,14 @@ pub(crate) struct Stage {
 /// A candidate at the hooks, and the numbers of its programs.
 pub(crate) struct AtHooks {
     ids: Vec<u32>,
-    rival: Option<Attached>,
+    rival: Option<Drained>,
     collector: Option<Running>,
+}
+
+/// A rival whose map is drained every second, as the collector's is.
+struct Drained {
+    is_over: Arc<AtomicBool>,
+    drain: Option<thread::JoinHandle<()>>,
 }
 
 struct Running {
@@ -101,7 +109,7 @@ impl Stage {
         match rival {
             Some(rival) => {
                 let attached = Self::inside(&self.node, || attach(rival, "pod-1"))??;
-                at_hooks.rival = Some(attached);
+                at_hooks.rival = Some(Drained::new(attached));
             }
             None => at_hooks.collector = Some(self.collect(Duration::from_secs(1), 0)?),
         }
@@ -203,6 +211,33 @@ impl AtHooks {
 
     pub(crate) fn detach(self) {
         drop((self.rival, self.collector));
+    }
+}
+
+// === impl Drained ===
+
+impl Drained {
+    fn new(attached: Attached) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_ours = is_over.clone();
+        let drain = thread::spawn(move || {
+            while !is_ours.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_secs(1));
+                if attached.drain().is_err() {
+                    return;
+                }
+            }
+        });
+        Self { is_over, drain: Some(drain) }
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(drain) = self.drain.take() {
+            drop(drain.join());
+        }
     }
 }
 
