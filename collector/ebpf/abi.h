@@ -18,6 +18,7 @@
 /* Why a packet could not be attributed to a flow. */
 #define OVERFLOW_NO_PLACE 0 /* neither in the table nor in the fallback */
 #define OVERFLOW_NO_DROP_PLACE 1 /* a drop; the packet itself was counted where it came in */
+#define OVERFLOW_SETTLING 2 /* no overflow: everything that passes a hook that is new */
 
 /* Above the eight TCP flags: combinations that an OR would hide, and what is not known. */
 #define FLAG_SYN_ONLY 0x100
@@ -122,7 +123,8 @@ struct control {
 	__u64 unused0;
 
 	__u64 generation; /* the half being written is its lowest bit */
-	__u64 unused1[7];
+	__u64 settling; /* hooks that are new, and whose packets are counted once more */
+	__u64 unused1[6];
 
 	__u64 spilled[2]; /* packets that went to the fallback, by half */
 	__u64 lost_packets; /* that not even an overflow counter could be had for */

@@ -119,6 +119,23 @@ static __always_inline void fill(struct place *place, __u32 index, const struct 
 	__sync_lock_test_and_set(&place->key.tag, packet->key.tag);
 }
 
+/* Counts a packet at a hook that is new, so that the loader can tell what came before. */
+static __noinline long settle(const struct flow_key *flow, __u64 bytes)
+{
+	struct overflow_key key = {
+		.ifindex = flow->ifindex,
+		.scope = flow->scope,
+		.reason = OVERFLOW_SETTLING,
+	};
+	struct overflow *known = bpf_map_lookup_elem(&overflows, &key);
+
+	if (known) {
+		__sync_fetch_and_add(&known->packets, 1);
+		__sync_fetch_and_add(&known->bytes, bytes);
+	}
+	return 0;
+}
+
 static __always_inline void count(struct packet *packet, __u64 length)
 {
 	struct control *page = control_page();
@@ -129,6 +146,8 @@ static __always_inline void count(struct packet *packet, __u64 length)
 	if (!page)
 		return;
 	half = READ(page->generation) & 1;
+	if (READ(page->settling))
+		settle(&packet->key, length);
 	packet->key.tag = (__u32)hash | 1;
 #pragma unroll
 	for (int i = 0; i < PROBES_MAX; i++) {

@@ -10,8 +10,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{Direction, Interface, InterfaceId, InterfaceKind, Interfaces};
 
 use crate::kernel::abi::{
-    Control, InterfaceKey, KnownInterface, KnownNetns, OVERFLOW_NO_PLACE, Overflow, OverflowKey,
-    SCOPE_EGRESS,
+    Control, InterfaceKey, KnownInterface, KnownNetns, OVERFLOW_NO_PLACE, OVERFLOW_SETTLING,
+    Overflow, OverflowKey, SCOPE_EGRESS,
 };
 use crate::kernel::bpf;
 use crate::kernel::pins::unlink;
@@ -99,13 +99,40 @@ impl Attachments {
         InterfaceId(u32::try_from(next).unwrap_or(u32::MAX))
     }
 
-    /// Overflow counters for an interface, so that the programs never have to make one.
+    /// Overflow counters for an interface, so that the programs never have to make one, and
+    /// counters of all that passes its hooks while they are new.
     pub(crate) fn prepare(&self, key: InterfaceKey) -> io::Result<()> {
         for direction in [Direction::Ingress, Direction::Egress] {
-            let key = overflow_key(key, direction);
-            bpf::update(self.store.overflows(), &key, &Overflow::default())?;
+            for reason in [OVERFLOW_NO_PLACE, OVERFLOW_SETTLING] {
+                let key = counter_key(key, direction, reason);
+                bpf::update(self.store.overflows(), &key, &Overflow::default())?;
+            }
+        }
+        self.raise_settling(1);
+        Ok(())
+    }
+
+    /// What has passed a hook since it was prepared.
+    pub(crate) fn passed(&self, key: InterfaceKey, direction: Direction) -> io::Result<Overflow> {
+        let key = counter_key(key, direction, OVERFLOW_SETTLING);
+        Ok(bpf::lookup(self.store.overflows(), &key)?.unwrap_or_default())
+    }
+
+    /// An interface's hooks are new no more.
+    pub(crate) fn settled(&self, key: InterfaceKey) -> io::Result<()> {
+        self.raise_settling(-1);
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let key = counter_key(key, direction, OVERFLOW_SETTLING);
+            bpf::delete(self.store.overflows(), &key)?;
         }
         Ok(())
+    }
+
+    fn raise_settling(&self, by: i64) {
+        let _guard = self.numbers.lock();
+        let offset = offset_of!(Control, settling);
+        let now: u64 = self.store.control.get(offset);
+        self.store.control.set(offset, now.saturating_add_signed(by));
     }
 
     /// Adds an interface, or replaces what was known of it, here and in the pins.
@@ -175,7 +202,8 @@ impl Attachments {
         for (key, _) in &over {
             let removed = bpf::delete(self.store.interfaces(), key).and_then(|()| {
                 [Direction::Ingress, Direction::Egress].into_iter().try_for_each(|direction| {
-                    bpf::delete(self.store.overflows(), &overflow_key(*key, direction))
+                    let key = counter_key(*key, direction, OVERFLOW_NO_PLACE);
+                    bpf::delete(self.store.overflows(), &key)
                 })
             });
             if let Err(error) = removed {
@@ -202,8 +230,8 @@ pub(crate) fn direction_of(scope: u16) -> Direction {
     if scope & SCOPE_EGRESS == 0 { Direction::Ingress } else { Direction::Egress }
 }
 
-fn overflow_key(key: InterfaceKey, direction: Direction) -> OverflowKey {
+fn counter_key(key: InterfaceKey, direction: Direction, reason: u16) -> OverflowKey {
     let netns = u16::try_from(key.netns).unwrap_or(0);
     let scope = netns << 1 | u16::from(direction == Direction::Egress);
-    OverflowKey { ifindex: key.ifindex, scope, reason: OVERFLOW_NO_PLACE }
+    OverflowKey { ifindex: key.ifindex, scope, reason }
 }

@@ -24,6 +24,7 @@ mod conntrack;
 
 mod attachments;
 mod hooks;
+mod settling;
 mod watch;
 
 mod decode;

@@ -22,10 +22,11 @@ use crate::kernel::bpf;
 use crate::kernel::clock::Ticks;
 use crate::kernel::object::{Capture, LinkHeader};
 use crate::kernel::store::Store;
-use crate::links::{Change, Counters, Link, Links};
-use crate::metrics::Metrics;
+use crate::links::{Change, Link, Links};
+use crate::metrics::{InterfaceLabel, Metrics, direction_name};
 use crate::netns::{Inode, Netns};
 use crate::report::DrainReport;
+use crate::settling::{BOTH, between, settle, side};
 
 /// How long a wait for changes lasts before the thread looks up.
 const WAIT_MILLISECONDS: u16 = 200;
@@ -285,41 +286,51 @@ impl Watcher {
             name: bytes_of(&link.name),
             ..KnownInterface::default()
         };
-        self.shared.attachments.prepare(key).map_err(registry)?;
         // Known before the first packet is counted.
         let interface = self.interface(key, &link.name, known);
         self.shared.attachments.insert(key, interface.clone(), known).map_err(registry)?;
-        let known = self.attach_both(link, known)?;
+        self.shared.attachments.prepare(key).map_err(registry)?;
+        let known = self.attach_both(link, known);
+        self.shared.attachments.settled(key).map_err(registry)?;
+        let (known, label) = (known?, Arc::<str>::from(interface.label()));
         self.shared.attachments.insert(key, interface, known).map_err(registry)?;
+        for (before, direction) in known.before.iter().zip(BOTH) {
+            let direction = direction_name(direction);
+            let label = InterfaceLabel { interface: label.clone(), direction };
+            let packets = i64::try_from(before.packets).unwrap_or(i64::MAX);
+            self.shared.metrics.before_packets.get_or_create(&label).set(packets);
+        }
         let kind = if kind == InterfaceKind::Pod { "pod" } else { "uplink" };
-        let netns = &*self.netns.label;
-        tracing::info!(netns, interface = link.name, kind, id = known.id, "watched");
+        tracing::info!(netns = &*self.netns.label, interface = link.name, kind, "watched");
         Ok(())
     }
 
-    /// Attaches to both hooks, and reads what the interface had carried before.
+    /// Attaches to both hooks, and finds out what the interface had carried before.
     fn attach_both(
         &mut self,
         link: &Link,
         mut known: KnownInterface,
     ) -> Result<KnownInterface, OpenError> {
-        let mut at = self.links.counters(link.ifindex).unwrap_or(link.counters);
+        let earlier = self.links.counters(link.ifindex).unwrap_or(link.counters);
         let hook = self.shared.hook;
-        for (index, direction) in [Direction::Ingress, Direction::Egress].into_iter().enumerate() {
+        for direction in BOTH {
             let path = self.shared.store.pins.hook(self.number, link.ifindex, direction);
             crate::kernel::pins::unlink(&path)?;
             let capture = self.capture(link.has_ethernet_header)?;
             hook.attach(capture, direction, &link.name, &path).map_err(|source| {
-                OpenError::Program {
-                    attempt: "attach",
-                    program: name(direction),
-                    source: Box::new(source),
-                }
+                let program = name(direction);
+                OpenError::Program { attempt: "attach", program, source: Box::new(source) }
             })?;
-            let after = self.links.counters(link.ifindex).unwrap_or(at);
-            known.before[index] = side(&at, direction);
-            known.during[index] = between(&known.before[index], &side(&after, direction));
-            at = after;
+        }
+        let later = self.links.counters(link.ifindex).unwrap_or(earlier);
+        let key = InterfaceKey { netns: self.number, ifindex: link.ifindex };
+        let settled = settle(&mut self.links, &self.shared.attachments, key);
+        for (index, direction) in BOTH.into_iter().enumerate() {
+            let (earlier, later) = (side(&earlier, direction), side(&later, direction));
+            (known.before[index], known.during[index]) = match settled[index] {
+                Some(before) => (before, Overflow::default()),
+                None => (earlier, between(&earlier, &later)),
+            };
         }
         known.attached = hook.number();
         Ok(known)
@@ -336,7 +347,7 @@ impl Watcher {
             old.detach(&self.shared.store.pins, self.number, link.ifindex, &link.name)?;
             return Ok(false);
         }
-        for direction in [Direction::Ingress, Direction::Egress] {
+        for direction in BOTH {
             let path = self.shared.store.pins.hook(self.number, link.ifindex, direction);
             let capture = self.capture(link.has_ethernet_header)?;
             let replaced = hook.replace(capture, direction, &link.name, &path);
@@ -429,20 +440,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn path_of(bytes: &[u8]) -> &Path {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     Path::new(std::str::from_utf8(&bytes[..end]).unwrap_or_default())
-}
-
-fn side(counters: &Counters, direction: Direction) -> Overflow {
-    match direction {
-        Direction::Ingress => Overflow { packets: counters.rx_packets, bytes: counters.rx_bytes },
-        Direction::Egress => Overflow { packets: counters.tx_packets, bytes: counters.tx_bytes },
-    }
-}
-
-fn between(before: &Overflow, after: &Overflow) -> Overflow {
-    Overflow {
-        packets: after.packets.saturating_sub(before.packets),
-        bytes: after.bytes.saturating_sub(before.bytes),
-    }
 }
 
 fn name(direction: Direction) -> &'static str {

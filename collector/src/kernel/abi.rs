@@ -13,6 +13,9 @@ pub(crate) const OVERFLOW_NO_PLACE: u16 = 0;
 /// The drops' map had no place.
 pub(crate) const OVERFLOW_NO_DROP_PLACE: u16 = 1;
 
+/// Everything that passes a hook that is new.
+pub(crate) const OVERFLOW_SETTLING: u16 = 2;
+
 /// The low bit of a scope: the packet left the node.
 pub(crate) const SCOPE_EGRESS: u16 = 1;
 
@@ -129,7 +132,9 @@ pub(crate) struct Control {
     pub(crate) began_ns: [u64; 2],
     unused0: u64,
     pub(crate) generation: u64,
-    unused1: [u64; 7],
+    /// Hooks that are new, and whose packets are counted once more.
+    pub(crate) settling: u64,
+    unused1: [u64; 6],
     pub(crate) spilled: [u64; 2],
     pub(crate) lost_packets: u64,
     pub(crate) lost_bytes: u64,

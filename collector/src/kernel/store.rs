@@ -97,7 +97,7 @@ impl Store {
                 None
             },
             overflows: maps
-                .hash::<OverflowKey, Overflow>("overflows", config.interfaces_max * 4)?,
+                .hash::<OverflowKey, Overflow>("overflows", config.interfaces_max * 6)?,
             watched: maps.hash::<u32, u32>("watched", NAMESPACES_MAX)?,
             interfaces: maps.registry::<InterfaceKey, KnownInterface>(
                 "interfaces",
@@ -129,6 +129,8 @@ impl Store {
             self.control.0.write(0, control);
         }
         self.control.set(offset_of!(Control, incarnation), incarnation);
+        // A crash may have left it raised.
+        self.control.set(offset_of!(Control, settling), 0_u64);
     }
 
     pub(crate) fn spilled(&self, half: usize) -> BorrowedFd<'_> {
@@ -239,7 +241,7 @@ fn fits(pins: &Pins, config: &Config) -> bool {
         ("ledger", ledger_entries(config)),
         ("spilled_0", config.fallback_places),
         ("spilled_1", config.fallback_places),
-        ("overflows", config.interfaces_max * 4),
+        ("overflows", config.interfaces_max * 6),
         ("interfaces", config.interfaces_max * 2),
         ("watched", NAMESPACES_MAX),
         ("namespaces", NAMESPACES_MAX),

@@ -1,5 +1,9 @@
 //! Interfaces come and go, and so do namespaces and collectors.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use collector::{Attach, Config, Metrics, OpenError, Tables};
 use schemas::{Direction, InterfaceKind};
 
@@ -232,4 +236,36 @@ fn a_namespace_that_is_not_there_is_named() {
     let error = collector::open(config, &Tables::default(), Metrics::default(), None);
     let Err(error) = error else { panic!("it opens") };
     assert!(error.to_string().contains("/run/netns/wf-no-such-namespace"), "{error}");
+}
+
+#[test]
+fn what_a_busy_interface_carried_before_is_known_to_the_packet() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::new();
+    let node = world.namespace("node");
+    let pod = world.pod(&node, 1);
+    let socket = udp(&pod, "10.77.1.1:9".parse().unwrap());
+    let is_over = AtomicBool::new(false);
+    let config = world.config(&[&node]);
+    let mut running = None;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                (0..20).for_each(|_| send(&socket, b"busy"));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        until("it has carried something", || counters(&node, "pod-1").0.packets > 1_000);
+        running = Some(world.open(config, None));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let mut running = running.unwrap();
+    running.until_attached(&[(&node, "pod-1")]);
+    let hook = running.control.report().interfaces[0].hooks[0];
+    assert!(hook.before.packets > 1_000 && hook.during.packets == 0, "{hook:?}");
+    let mut seen = Seen::default();
+    seen.read_until_exact(&mut running, &[(&node, "pod-1")]);
+    seen.finish(running);
 }
