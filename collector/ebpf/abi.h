@@ -41,20 +41,23 @@ struct flow_key {
 	__u16 scope;
 };
 
-/* A place of the table: one cache line. */
-struct place {
-	struct flow_key key;
-	__u64 packets; /* TCP flags in the top 16 bits */
-	__u64 bytes; /* time of the last packet in the top 16 bits, in units of 2^TIME_SHIFT jiffies */
-};
-
-/* Beside each place: what is touched only at insertion and on SYN. */
+/* What is touched only at insertion and on SYN. */
 struct opening {
 	__u64 first_ns;
 	__u32 first_isn;
 	__u32 last_isn;
 	__u32 opened; /* SYNs without ACK whose sequence number differs from the one before */
-	__u32 unused[3]; /* two of them to a cache line */
+	__u32 unused;
+};
+
+/* A place of the table: one cache line for every packet, and a second one beside it, on the same
+ * page, for the first. */
+struct place {
+	struct flow_key key;
+	__u64 packets; /* TCP flags in the top 16 bits */
+	__u64 bytes; /* time of the last packet in the top 16 bits, in units of 2^TIME_SHIFT jiffies */
+	struct opening opening;
+	__u64 unused[5];
 };
 
 /* What the fallback map holds for a key. */

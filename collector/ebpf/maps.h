@@ -23,14 +23,6 @@ struct {
 	__type(value, struct place);
 } places SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct opening);
-} openings SEC(".maps");
-
 /* The fallback's two halves: a full run of places, or a place that is being filled. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -73,6 +73,7 @@ static __always_inline void begin(struct opening *opening, const struct packet *
 	opening->first_isn = opens ? packet->isn : 0;
 	opening->last_isn = opening->first_isn;
 	opening->opened = opens;
+	opening->unused = 0;
 }
 
 static __noinline long spill(struct packet *packet, __u64 length, __u16 now, __u32 half)
@@ -101,11 +102,9 @@ static __noinline long spill(struct packet *packet, __u64 length, __u16 now, __u
 }
 
 /* Fills a place that this program has just claimed. */
-static __always_inline void fill(struct place *place, __u32 index, const struct packet *packet,
-				 __u64 length, __u16 now)
+static __always_inline void fill(struct place *place, const struct packet *packet, __u64 length,
+				 __u16 now)
 {
-	struct opening *opening = bpf_map_lookup_elem(&openings, &index);
-
 	place->key.ifindex = packet->key.ifindex;
 	place->key.src[0] = packet->key.src[0];
 	place->key.src[1] = packet->key.src[1];
@@ -114,8 +113,7 @@ static __always_inline void fill(struct place *place, __u32 index, const struct 
 	*(__u64 *)&place->key.src_port = *(const __u64 *)&packet->key.src_port;
 	place->packets = 1 | (__u64)packet->flags << 48;
 	place->bytes = length | (__u64)now << 48;
-	if (opening)
-		begin(opening, packet);
+	begin(&place->opening, packet);
 	__sync_lock_test_and_set(&place->key.tag, packet->key.tag);
 }
 
@@ -161,7 +159,7 @@ static __always_inline void count(struct packet *packet, __u64 length)
 		if (tag == TAG_EMPTY) {
 			tag = __sync_val_compare_and_swap(&place->key.tag, TAG_EMPTY, TAG_BUSY);
 			if (tag == TAG_EMPTY) {
-				fill(place, index, packet, length, now);
+				fill(place, packet, length, now);
 				return;
 			}
 		}
@@ -170,12 +168,8 @@ static __always_inline void count(struct packet *packet, __u64 length)
 		if (tag != packet->key.tag || !is_same(&place->key, &packet->key))
 			continue;
 		add(&place->packets, &place->bytes, length, packet->flags, now);
-		if (packet->flags & FLAG_SYN_ONLY) {
-			struct opening *opening = bpf_map_lookup_elem(&openings, &index);
-
-			if (opening)
-				open(opening, packet);
-		}
+		if (packet->flags & FLAG_SYN_ONLY)
+			open(&place->opening, packet);
 		return;
 	}
 	spill(packet, length, now, half);

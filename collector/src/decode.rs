@@ -80,16 +80,15 @@ impl<'a> Decoder<'a> {
     pub(crate) fn flows(
         &mut self,
         places: &[Place],
-        openings: &[Opening],
         mut spilled: FxHashMap<FlowKey, Spilled>,
     ) -> Vec<u32> {
         let mut taken = Vec::new();
-        for (index, (place, opening)) in (0_u32..).zip(places.iter().zip(openings)) {
+        for (index, place) in (0_u32..).zip(places) {
             if place.key.tag == TAG_EMPTY {
                 continue;
             }
             taken.push(index);
-            let (mut tally, mut opening) = (place.tally, *opening);
+            let (mut tally, mut opening) = (place.tally, place.opening);
             if !spilled.is_empty()
                 && let Some(other) = spilled.remove(&place.key)
             {

@@ -161,12 +161,15 @@ impl Drain {
     }
 
     /// Three quarters of the places are taken, of those that are looked at: a counter would cost
-    /// the programs more.
+    /// the programs more. A table smaller than that would be drained all the time.
     fn fills_up(&self) -> bool {
         let store = &self.shared.store;
         let generation: u64 = store.control.get(offset_of!(Control, generation));
         let from = half_of(generation) * store.half_len();
-        let step = (store.half_len() / LOOKED_AT).max(1);
+        if store.half_len() < LOOKED_AT {
+            return false;
+        }
+        let step = store.half_len() / LOOKED_AT;
         let tag = offset_of!(Place, key) + offset_of!(FlowKey, tag);
         let looked_at = (from..from + store.half_len()).step_by(step);
         let is_taken = |index: &usize| store.places.read_field::<u32>(*index, tag) != TAG_EMPTY;
@@ -309,9 +312,8 @@ impl Drain {
         let from = half_of(generation) * length;
         #[expect(unsafe_code, reason = "the grace has passed: nothing writes to this half")]
         // SAFETY: the flip and the wait came before, and this thread alone drains.
-        let (places, openings) =
-            unsafe { (store.places.quiet(from, length), store.openings.quiet(from, length)) };
-        let taken = decoder.flows(places, openings, aside.spilled.iter().copied().collect());
+        let places = unsafe { store.places.quiet(from, length) };
+        let taken = decoder.flows(places, aside.spilled.iter().copied().collect());
         decoder.drops(&aside.drops, &mut self.reasons, &mut self.symbols);
         for sum in decoder.sums.values() {
             self.book.add(generation, sum.interface, sum.direction, sum.packets, sum.bytes);

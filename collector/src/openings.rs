@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn opening(first_ns: u64, first_isn: u32, last_isn: u32, opened: u32) -> Opening {
-        Opening { first_ns, first_isn, last_isn, opened, unused: [0; 3] }
+        Opening { first_ns, first_isn, last_isn, opened, unused: 0 }
     }
 
     #[test]

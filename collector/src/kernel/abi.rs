@@ -61,6 +61,9 @@ pub(crate) struct Tally {
 pub(crate) struct Place {
     pub(crate) key: FlowKey,
     pub(crate) tally: Tally,
+    /// Beside the cache line that every packet needs.
+    pub(crate) opening: Opening,
+    unused: [u64; 5],
 }
 
 #[repr(C)]
@@ -70,8 +73,7 @@ pub(crate) struct Opening {
     pub(crate) first_isn: u32,
     pub(crate) last_isn: u32,
     pub(crate) opened: u32,
-    /// Two of them to a cache line.
-    pub(crate) unused: [u32; 3],
+    pub(crate) unused: u32,
 }
 
 #[repr(C)]
@@ -191,8 +193,9 @@ pub(crate) struct LedgerSlot {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 48 && align_of::<FlowKey>() == 4);
-    assert!(size_of::<Place>() == 64 && size_of::<Opening>() == 32);
-    assert!(size_of::<Spilled>() == 48 && size_of::<DropKey>() == 64);
+    assert!(size_of::<Place>() == 128 && size_of::<Opening>() == 24);
+    assert!(offset_of!(Place, opening) == 64);
+    assert!(size_of::<Spilled>() == 40 && size_of::<DropKey>() == 64);
     assert!(size_of::<Dropped>() == 64 && size_of::<OverflowKey>() == 8);
     assert!(size_of::<Overflow>() == 16 && size_of::<Control>() == 256);
     assert!(offset_of!(Control, generation) == 64 && offset_of!(Control, spilled) == 128);

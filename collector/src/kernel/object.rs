@@ -168,7 +168,7 @@ fn load_capture(
         .override_global("SEED", &seed, true)
         .override_global("NETNS", &netns, true)
         .override_global("LINK_HEADER", &link_header, true);
-    for map in ["control", "places", "openings", "spilled_0", "spilled_1", "overflows"] {
+    for map in ["control", "places", "spilled_0", "spilled_1", "overflows"] {
         loader.map_pin_path(map, store.pins.map(map));
     }
     loader

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::abi::{
     ABI, Control, DropKey, Dropped, FlowKey, InterfaceKey, KnownInterface, KnownNetns, LedgerSlot,
-    Opening, Overflow, OverflowKey, Place, Plain, Spilled,
+    Overflow, OverflowKey, Place, Plain, Spilled,
 };
 use super::bpf::{self, Grace};
 use super::mapped::Mapped;
@@ -24,7 +24,6 @@ pub(crate) struct Store {
     pub(crate) pins: Pins,
     pub(crate) control: ControlPage,
     pub(crate) places: Mapped<Place>,
-    pub(crate) openings: Mapped<Opening>,
     pub(crate) ledger: Mapped<LedgerSlot>,
     pub(crate) grace: Grace,
     spilled: [OwnedFd; 2],
@@ -82,7 +81,6 @@ impl Store {
         let has_drops = config.drop_places > 0;
         let store = Self {
             places: maps.mapped("places", config.places * 2, places)?,
-            openings: maps.mapped("openings", config.places * 2, places)?,
             ledger: maps.mapped("ledger", entries, entries as usize)?,
             spilled: [
                 maps.hash::<FlowKey, Spilled>("spilled_0", config.fallback_places)?,
@@ -237,7 +235,6 @@ pub(crate) fn ledger_entries(config: &Config) -> u32 {
 fn fits(pins: &Pins, config: &Config) -> bool {
     let expected = [
         ("places", config.places * 2),
-        ("openings", config.places * 2),
         ("ledger", ledger_entries(config)),
         ("spilled_0", config.fallback_places),
         ("spilled_1", config.fallback_places),

@@ -97,8 +97,11 @@ fn a_denied_service_call_names_the_service_and_the_backend() {
         assert!(TcpStream::connect_timeout(&service, Duration::from_millis(300)).is_err());
     });
     let mut seen = Seen::default();
-    seen.read_until(&mut running, |seen| seen.rows.iter().any(|row| row.drop.is_some()));
     let at = (id_of(&running, &name, "pod-1"), Direction::Ingress);
+    seen.read_until(&mut running, |seen| {
+        let service = addr("10.96.0.10");
+        seen.rows.iter().any(|row| row.drop.is_some() && row.tuple.dst == service)
+    });
     let found = drops(&seen, &running, "NETFILTER_DROP", at);
     let (row, _) = found.first().expect("the drop");
     assert_eq!((row.tuple.dst, row.tuple.dst_port), (addr("10.96.0.10"), 80));
