@@ -1,7 +1,8 @@
 """Holds a run of the demo against the kernel's counters, and looks at what it showed.
 
-Arguments: the daemon's status (JSON), the interfaces' counters (`NETNS NAME packets_in packets_out
-bytes_in bytes_out` a line), the sums of the files (`interfaces.py`), the screen.
+Arguments: the daemon's status (JSON), the interfaces' counters when it had begun and at the end
+(`NETNS NAME packets_in packets_out bytes_in bytes_out dropped_in` a line), the sums of the files
+(`interfaces.py`), the screen.
 """
 
 import json
@@ -10,16 +11,25 @@ import sys
 
 with open(sys.argv[1]) as file:
     hooks = {hook["interface"]: hook for hook in json.load(file)["source"]["hooks"]}
-with open(sys.argv[3]) as file:
+with open(sys.argv[4]) as file:
     stored = json.load(file)
-with open(sys.argv[4], errors="replace") as file:
+with open(sys.argv[5], errors="replace") as file:
     screen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.read())
 
 COUNTERS = ["packets_in", "packets_out", "bytes_in", "bytes_out"]
 wrong, exact = [], 0
-with open(sys.argv[2]) as file:
-    lines = [line.split() for line in file]
-for netns, name, *values in lines:
+
+
+def lines_of(path):
+    with open(path) as file:
+        return [line.split() for line in file]
+
+
+# The program at egress sees what the driver then drops, as it does while a pod's side is not up.
+dropped_first = {(netns, name): int(rest[-1]) for netns, name, *rest in lines_of(sys.argv[2])}
+lines = lines_of(sys.argv[3])
+for netns, name, *values, dropped in lines:
+    values[0] = int(values[0]) + int(dropped) - dropped_first[netns, name]
     hook = hooks[f"{netns}/{name}"]
     rows = stored[f"{netns} {name}"]
     for counter, value in zip(COUNTERS, map(int, values)):
