@@ -70,8 +70,9 @@ impl<'a> Decoder<'a> {
         table: &'a FxHashMap<InterfaceKey, Attachment>,
         mirrors: FxHashMap<u32, MutexGuard<'a, Mirror>>,
         openings: &'a mut Openings,
+        rows_expected: usize,
     ) -> Self {
-        let (sums, rows) = (FxHashMap::default(), Vec::new());
+        let (sums, rows) = (FxHashMap::default(), Vec::with_capacity(rows_expected));
         Self { span, table, mirrors, openings, sums, rows, drops_not_ours: 0 }
     }
 

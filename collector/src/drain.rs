@@ -298,6 +298,8 @@ impl Drain {
         span: Span,
         aside: &Aside,
     ) -> io::Result<(Vec<Observation>, Vec<u32>)> {
+        // As many as last time, and a few.
+        let rows_expected = shared.last_drain.lock().rows * 9 / 8;
         let (mirrors, table) = (shared.mirrors.all(), shared.attachments.read());
         let mut translated = FxHashMap::default();
         for (number, mirror) in &mirrors {
@@ -307,7 +309,7 @@ impl Drain {
                 translated.insert(*number, mirror);
             }
         }
-        let mut decoder = Decoder::new(span, &table, translated, &mut self.openings);
+        let mut decoder = Decoder::new(span, &table, translated, &mut self.openings, rows_expected);
         let (store, length) = (&shared.store, shared.store.half_len());
         let from = half_of(generation) * length;
         #[expect(unsafe_code, reason = "the grace has passed: nothing writes to this half")]
