@@ -13,6 +13,7 @@ use super::{ObjectError, address, created, field, labels, shared};
 
 /// A pod as the index keeps it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; they combine freely")]
 pub(crate) struct Pod {
     pub(crate) template: Template,
     /// Empty when it has none.

@@ -22,7 +22,8 @@ struct Spec {
 #[derive(Deserialize)]
 struct Port {
     name: Option<String>,
-    port: i32,
+    #[serde(rename = "port")]
+    number: i32,
     protocol: Option<String>,
 }
 
@@ -43,7 +44,7 @@ pub(super) fn read(meta: &ObjectMeta, body: &Value) -> Result<Fact, ObjectError>
         ports.push(DeclaredPort {
             name: shared(one.name.as_deref()),
             protocol: service::protocol("spec.ports.protocol", one.protocol.as_deref())?,
-            port: service::port("spec.ports.port", one.port)?,
+            port: service::port("spec.ports.port", one.number)?,
         });
     }
     let account = spec.service_account_name.as_deref().unwrap_or("default");

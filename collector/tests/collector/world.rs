@@ -99,6 +99,8 @@ pub(crate) fn inside<T: Send>(netns: &str, body: impl FnOnce() -> T + Send) -> T
 impl World {
     /// Nothing but a name.
     pub(crate) fn new() -> Self {
+        // What the collector says is shown with a test that fails.
+        drop(tracing_subscriber::fmt().with_test_writer().try_init());
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("wf{}x{number}", std::process::id());
         Self { name, namespaces: Vec::new(), instances: Vec::new() }
