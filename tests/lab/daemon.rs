@@ -236,7 +236,13 @@ api: {{listen: '127.0.0.1:{port}'}}
         fn count(folder: &Path) -> usize {
             let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
             let paths = entries.map(|entry| entry.unwrap().path());
-            let found = paths.map(|path| if path.is_dir() { count(&path) } else { usize::from(path.extension().is_some_and(|it| it == "parquet")) });
+            let found = paths.map(|path| {
+                if path.is_dir() {
+                    count(&path)
+                } else {
+                    usize::from(path.extension().is_some_and(|it| it == "parquet"))
+                }
+            });
             found.sum()
         }
         count(&self.history())
