@@ -267,7 +267,10 @@ impl Drain {
         *last = DrainReport { number, rows: rows.len(), nanoseconds, grace_nanoseconds };
         drop(last);
         self.until = Some(to);
-        self.after(generation)?;
+        // The rows are out of the kernel: whatever else fails, they are sent.
+        if let Err(error) = self.after(generation) {
+            tracing::warn!(error = chain(&error), "what goes with a drain is left to the next one");
+        }
         self.shared.metrics.drain_nanoseconds.inc_by(nanoseconds);
         Ok(self.send(from, to, rows, ledger))
     }
