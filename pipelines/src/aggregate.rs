@@ -25,7 +25,7 @@ use crate::{Amount, Attributed, Outbox, Row as _, Stage, Standing};
 use close::Closing;
 use key::Key;
 use other::Other;
-use window::Open;
+use window::{Ahead, Open};
 use workload::Workloads;
 
 /// How flows are counted.
@@ -63,6 +63,7 @@ pub struct Aggregate {
     other: Other,
     workloads: Workloads,
     opened: Vec<Flow>,
+    ahead: Vec<Ahead>,
     totals: Totals,
     config: AggregateConfig,
 }
@@ -117,6 +118,7 @@ impl Aggregate {
             other: Other::default(),
             workloads: Workloads::default(),
             opened: Vec::new(),
+            ahead: Vec::new(),
             totals: Totals::default(),
             config,
         }
@@ -153,38 +155,45 @@ impl Aggregate {
     }
 
     /// Counts rows in their window.
-    fn count(&mut self, open: &mut Open, rows: Vec<Attributed>, lane: &Arc<Lane>) {
-        for mut row in rows {
-            if self.config.detail == Detail::Workload {
-                self.workloads.widen(&mut row);
+    fn count(&mut self, open: &mut Open, mut rows: Vec<Attributed>, lane: &Arc<Lane>) {
+        let AggregateConfig { detail, origin, .. } = self.config;
+        if detail == Detail::Workload {
+            rows.iter_mut().for_each(|row| self.workloads.widen(row));
+        }
+        self.ahead.clear();
+        self.ahead.extend(rows.iter().map(|row| Ahead::of(Key::of(row, detail, origin))));
+        open.look_ahead(&mut self.ahead);
+        let ahead = std::mem::take(&mut self.ahead);
+        for (row, ahead) in rows.into_iter().zip(&ahead) {
+            self.count_one(open, row, ahead, lane);
+        }
+        self.ahead = ahead;
+    }
+
+    fn count_one(&mut self, open: &mut Open, row: Attributed, ahead: &Ahead, lane: &Arc<Lane>) {
+        if row.standing == Standing::Preview {
+            let flow = self.closing.preview(&row, open.window, lane, &self.config);
+            return self.opened.push(flow);
+        }
+        let amount = row.amount();
+        self.held += amount;
+        let is_new = row.connection.is_new;
+        let place = match open.find_ahead(ahead) {
+            Some(place) => place,
+            None if self.rows < self.config.rows_max && self.bytes < self.config.bytes_max => {
+                self.rows += 1;
+                self.bytes += Open::cost();
+                open.insert(ahead.key, &row)
             }
-            if row.standing == Standing::Preview {
-                let flow = self.closing.preview(&row, open.window, lane, &self.config);
-                self.opened.push(flow);
-                continue;
+            None => {
+                self.totals.folded += 1;
+                return self.fold(open, row, amount);
             }
-            let amount = row.amount();
-            self.held += amount;
-            let is_new = row.connection.is_new;
-            let key = Key::of(&row, self.config.detail, self.config.origin);
-            let place = match open.find(&key) {
-                Some(place) => place,
-                None if self.rows < self.config.rows_max && self.bytes < self.config.bytes_max => {
-                    self.rows += 1;
-                    self.bytes += Open::cost();
-                    open.insert(key, &row)
-                }
-                None => {
-                    self.totals.folded += 1;
-                    self.fold(open, row, amount);
-                    continue;
-                }
-            };
-            let extra = open.add(place, row, amount);
-            self.bytes += extra;
-            if is_new && open.is_first_new(place) {
-                self.opened.push(self.closing.flow(open, place, lane, 0));
-            }
+        };
+        let extra = open.add(place, row, amount);
+        self.bytes += extra;
+        if is_new && open.is_first_new(place) {
+            self.opened.push(self.closing.flow(open, place, lane, 0));
         }
     }
 

@@ -30,8 +30,8 @@ pub use judged::{Judged, Side};
 pub struct AttributeConfig {
     /// The most connections whose answer is remembered; at least as many as `connect` remembers.
     pub connections_max: usize,
-    /// The most pairs whose answer is remembered.
-    pub pairs_max: usize,
+    /// The most pairs that are not allowed whose reasons are remembered.
+    pub denied_max: usize,
     /// The most reasons with near misses that are held at one time; a denial beyond them has a
     /// short one.
     pub reasons_max: usize,
@@ -76,7 +76,7 @@ impl Default for AttributeConfig {
     fn default() -> Self {
         Self {
             connections_max: 262_144,
-            pairs_max: 262_144,
+            denied_max: 65_536,
             reasons_max: 16_384,
             settle: Duration::from_secs(2),
             are_drops_seen: true,
@@ -171,10 +171,10 @@ impl Attribute {
 
     fn report(&self, out: &mut Outbox<Attributed>) {
         let judging = &self.judging;
-        out.gauge("pairs", judging.pairs());
+        out.gauge("pairs_denied", judging.denied());
         out.gauge("reasons", judging.reasons());
-        out.count("pairs_judged", judging.totals.judged);
-        out.count("pairs_forgotten", judging.pairs_forgotten());
+        out.count("connections_judged", judging.totals.judged);
+        out.count("pairs_denied_forgotten", judging.denied_forgotten());
         out.count("reasons_cut_short", judging.totals.cut_short);
         out.count("traces_not_interned", judging.totals.not_interned);
         out.count("rows_inferred", self.totals.inferred);
@@ -190,6 +190,7 @@ impl Stage for Attribute {
 
     fn process(&mut self, batch: Batch<Enriched>, out: &mut Outbox<Attributed>) {
         self.judging.begin(batch.to);
+        self.remembered.touch(&batch.rows);
         for row in batch.rows {
             self.attribute(row, out);
         }

@@ -21,6 +21,10 @@ impl<T> Chunks<T> {
         full + self.0.last().map_or(0, Vec::len)
     }
 
+    pub(crate) fn get(&self, place: usize) -> Option<&T> {
+        self.0.get(place / CHUNK)?.get(place % CHUNK)
+    }
+
     pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.0.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
     }

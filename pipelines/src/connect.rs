@@ -28,7 +28,7 @@ use crate::{Outbox, Stage};
 use drain::Drain;
 use errors::Unanswered;
 use places::Places;
-use table::Table;
+use table::{Ahead, Table};
 
 pub(crate) use key::{IcmpRole, icmp_role};
 pub(crate) use slot::place;
@@ -69,7 +69,11 @@ pub struct Connect {
     places: Places,
     unanswered: Unanswered,
     drain: Drain,
+    ahead: Vec<Ahead>,
 }
+
+/// How many observations are looked up at once before they are taken in one after another.
+const AHEAD: usize = 256;
 
 // === impl ConnectConfig ===
 
@@ -105,7 +109,7 @@ impl Connect {
         let table = Table::new(&config);
         let places = Places::new(config.places_max);
         let (unanswered, drain) = (Unanswered::default(), Drain::default());
-        Self { config, cluster, table, places, unanswered, drain }
+        Self { config, cluster, table, places, unanswered, drain, ahead: Vec::new() }
     }
 
     fn report(&self, out: &mut Outbox<Connection>) {
@@ -132,8 +136,12 @@ impl Stage for Connect {
             out.begin(Head::of(&batch));
         }
         self.drain.extend(&batch);
-        for seen in &batch.rows {
-            self.take_in(seen, &view, out);
+        for some in batch.rows.chunks(AHEAD) {
+            let ahead = self.look_ahead(some);
+            for (seen, ahead) in some.iter().zip(&ahead) {
+                self.take_in(seen, ahead, &view, out);
+            }
+            self.ahead = ahead;
         }
         if batch.ledger.is_some() {
             self.tell(&view, out);

@@ -193,6 +193,7 @@ impl Enrich {
         view: &View,
         mut put: impl FnMut(Enriched),
     ) {
+        self.remembered.touch(&rows);
         for mut connection in rows {
             match self.ends(&mut connection, view) {
                 Found::Known(ends) => put(Enriched::counted(connection, ends)),

@@ -52,6 +52,8 @@ pub struct Outbox<T> {
     limits: BatchLimits,
     sink: Sink<T>,
     account: Account,
+    /// A batch of this head has been sent: it needs no tick.
+    is_ticked: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ enum Sink<T> {
 pub fn step<S: Stage>(stage: &mut S, batch: Batch<S::In>, out: &mut Outbox<S::Out>) {
     out.account.batches += 1;
     out.account.received += batch.rows.iter().map(Row::amount).sum();
-    out.head = Some(Head::of(&batch));
+    out.begin(Head::of(&batch));
     stage.process(batch, out);
     out.flush();
     out.head = None;
@@ -113,7 +115,8 @@ impl<T: Row> Outbox<T> {
 
     fn new(sink: Sink<T>, limits: BatchLimits) -> Self {
         let account = Account::default();
-        Self { head: None, rows: Vec::new(), bytes: 0, limits, sink, account }
+        let (rows, is_ticked) = (Vec::new(), false);
+        Self { head: None, rows, bytes: 0, limits, sink, account, is_ticked }
     }
 
     /// Puts a row into the batch that is being made, and sends it when it is large enough.
@@ -131,11 +134,14 @@ impl<T: Row> Outbox<T> {
             self.send();
         }
         self.head = Some(head);
+        self.is_ticked = false;
     }
 
-    /// Sends what was made, though it be nothing: an empty batch is a tick.
+    /// Sends what was made. Where nothing was made under this head, an empty batch is the tick.
     pub fn flush(&mut self) {
-        self.send();
+        if !self.rows.is_empty() || !self.is_ticked {
+            self.send();
+        }
     }
 
     /// Nothing more is sent under this head: not even a tick.
@@ -184,7 +190,7 @@ impl<T: Row> Outbox<T> {
         let Some(head) = &self.head else { return };
         let next = Vec::with_capacity(self.rows.len().min(self.limits.rows));
         let batch = head.with_rows(std::mem::replace(&mut self.rows, next));
-        self.bytes = 0;
+        (self.bytes, self.is_ticked) = (0, true);
         let amount = batch.rows.iter().map(Row::amount).sum();
         match &mut self.sink {
             Sink::Kept(batches) => {

@@ -1,5 +1,6 @@
 //! A lane's open window.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -17,6 +18,13 @@ struct Entry {
     place: u32,
 }
 
+/// A key, and the row where it likely is.
+pub(super) struct Ahead {
+    pub(super) key: Key,
+    hash: u32,
+    likely: Option<u32>,
+}
+
 /// An open window: rows in the order of their first packet's arrival, and their index.
 pub(super) struct Open {
     pub(super) window: Window,
@@ -25,6 +33,14 @@ pub(super) struct Open {
     index: HashTable<Entry>,
     bytes: usize,
     amount: Amount,
+}
+
+// === impl Ahead ===
+
+impl Ahead {
+    pub(super) fn of(key: Key) -> Self {
+        Self { key, hash: 0, likely: None }
+    }
 }
 
 // === impl Open ===
@@ -65,6 +81,25 @@ impl Open {
 
     pub(super) fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
         self.rows.iter().map(|(key, row)| (key, row))
+    }
+
+    /// The rows where these keys likely are, touched, so that the memory's delays are waited for
+    /// together.
+    pub(super) fn look_ahead(&self, keys: &mut [Ahead]) {
+        for Ahead { key, hash, likely } in &mut *keys {
+            *hash = half(key.hash());
+            let found = self.index.find(spread(*hash), |entry| entry.hash == *hash);
+            *likely = found.map(|entry| entry.place);
+        }
+        let rows = keys.iter().filter_map(|one| one.likely);
+        let rows = rows.map(|place| &self.rows[place as usize]);
+        black_box(rows.fold(0, |sum, (key, row)| sum ^ key.revision ^ row.touched()));
+    }
+
+    /// The row that was looked up ahead.
+    pub(super) fn find_ahead(&self, ahead: &Ahead) -> Option<u32> {
+        let is_same = |place: &u32| self.rows[*place as usize].0 == ahead.key;
+        ahead.likely.filter(is_same).or_else(|| self.find(&ahead.key))
     }
 
     /// The row of this key.

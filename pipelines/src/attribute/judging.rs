@@ -1,4 +1,4 @@
-//! Asks the policies, and remembers what they said of a pair.
+//! Asks the policies, which remember what they said of a pair, and shares what is made of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +21,11 @@ use crate::memo::Memo;
 pub(super) struct Judging {
     policies: Timeline,
     traces: Table<Trace>,
-    pairs: Memo<u128, Arc<Judged>>,
-    /// What is allowed and says the same shares one answer, by its traces and revision.
-    alike: Memo<(u64, u64, u64), Arc<Judged>>,
+    /// What is not allowed, by pair: its reasons name the pair.
+    denied: Memo<u128, Arc<Judged>>,
+    /// What is allowed, by what the policies say, which they share: it is held here so that its
+    /// place in memory stays its own.
+    allowed: Memo<(usize, u64), Alike>,
     briefs: Memo<(u64, Reporter), Arc<Reason>>,
     settle: Duration,
     reasons: Arc<AtomicUsize>,
@@ -32,6 +34,9 @@ pub(super) struct Judging {
     said: Said,
     pub(super) totals: Totals,
 }
+
+/// What the policies say of many pairs, and what is made of it.
+type Alike = (Arc<Judgement>, Arc<Judged>);
 
 /// What was done.
 #[derive(Default)]
@@ -48,6 +53,9 @@ struct Said {
     none_yet: Arc<Judged>,
     not_kept: Arc<Judged>,
 }
+
+/// The most answers that are shared by what is allowed.
+const ALLOWED_MAX: usize = 65_536;
 
 /// The most distinct short reasons that are shared.
 const BRIEFS_MAX: usize = 16_384;
@@ -74,8 +82,8 @@ impl Judging {
         Self {
             policies,
             traces,
-            pairs: Memo::new(config.pairs_max),
-            alike: Memo::new(config.pairs_max),
+            denied: Memo::new(config.denied_max),
+            allowed: Memo::new(ALLOWED_MAX),
             briefs: Memo::new(BRIEFS_MAX),
             settle: config.settle,
             reasons: Arc::default(),
@@ -86,12 +94,12 @@ impl Judging {
         }
     }
 
-    pub(super) fn pairs(&self) -> usize {
-        self.pairs.len()
+    pub(super) fn denied(&self) -> usize {
+        self.denied.len()
     }
 
-    pub(super) fn pairs_forgotten(&self) -> u64 {
-        self.pairs.forgotten()
+    pub(super) fn denied_forgotten(&self) -> u64 {
+        self.denied.forgotten()
     }
 
     pub(super) fn reasons(&self) -> usize {
@@ -164,25 +172,15 @@ impl Judging {
         if let Some(sentence) = missing(row, ends) {
             return Judged::without_policy(Verdict::Unknown, &sentence, set.revision());
         }
-        let key = key(set.revision(), row, ends);
-        if let Some(known) = self.pairs.get(&key) {
-            return known;
-        }
         self.totals.judged += 1;
-        let judged = self.judge(set, row, ends);
-        self.pairs.insert(key, judged.clone());
-        judged
-    }
-
-    fn judge(&mut self, set: &Compiled, row: &Connection, ends: &Ends) -> Arc<Judged> {
         let questions = questions(row, ends);
         let Some(question) = questions.first() else {
             let sentence = "the service that was called has no known endpoints";
             return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
         };
-        let judgement = set.judge(question);
+        let judgement = set.judge_shared(question);
         let sides = (judgement.egress.verdict, judgement.ingress.verdict);
-        let others = questions.iter().skip(1).map(|question| set.judge(question));
+        let others = questions.iter().skip(1).map(|question| set.judge_shared(question));
         let is_one =
             others.map(|other| (other.egress.verdict, other.ingress.verdict)).all(|s| s == sides);
         let is_all = ends.backends.as_ref().is_none_or(|backends| backends.is_all);
@@ -196,43 +194,63 @@ impl Judging {
                             and the policies do not say the same of both directions";
             return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
         }
-        self.made(set, question, judgement)
+        if judgement.verdict == Verdict::Allow {
+            return self.allowed(set, judgement);
+        }
+        let key = key(set.revision(), row, ends);
+        if let Some(known) = self.denied.get(&key) {
+            return known;
+        }
+        let judged = self.denial(set, question, &judgement);
+        self.denied.insert(key, judged.clone());
+        judged
     }
 
-    /// The answer with its traces interned, and with its reasons.
-    fn made(
+    /// What is allowed needs no more than a short reason.
+    fn allowed(&mut self, set: &Compiled, judgement: Arc<Judgement>) -> Arc<Judged> {
+        let key = (Arc::as_ptr(&judgement).addr(), set.revision());
+        if let Some((_, known)) = self.allowed.get(&key) {
+            return known;
+        }
+        let made = self.made(set, &judgement, None);
+        self.allowed.insert(key, (judgement, made.clone()));
+        made
+    }
+
+    /// What is not allowed is explained.
+    fn denial(
         &mut self,
         set: &Compiled,
         question: &Question<'_>,
-        judgement: Judgement,
+        judgement: &Judgement,
     ) -> Arc<Judged> {
-        let is_plain = judgement.verdict == Verdict::Allow;
         let has_room = self.reasons() < self.reasons_max;
-        let explained = (!is_plain && has_room).then(|| set.explain(question, &judgement));
-        let Judgement { egress, ingress, verdict } = judgement;
-        let (egress, ingress) = (self.intern(egress), self.intern(ingress));
-        let alike = (egress.id(), ingress.id(), set.revision());
-        if is_plain && let Some(known) = self.alike.get(&alike) {
-            return known;
-        }
-        self.totals.cut_short += u64::from(!is_plain && !has_room);
+        self.totals.cut_short += u64::from(!has_room);
+        let explained = has_room.then(|| set.explain(question, judgement));
+        self.made(set, judgement, explained)
+    }
+
+    fn made(
+        &mut self,
+        set: &Compiled,
+        judgement: &Judgement,
+        explained: Option<(Reason, Reason)>,
+    ) -> Arc<Judged> {
+        let egress = self.intern(judgement.egress.clone());
+        let ingress = self.intern(judgement.ingress.clone());
         let counted = explained.is_some().then(|| Counted::new(&self.reasons));
         let reasons = explained.map_or_else(
             || (self.brief(&egress, Reporter::Src), self.brief(&ingress, Reporter::Dst)),
             |(egress, ingress)| (Arc::new(egress), Arc::new(ingress)),
         );
-        let judged = Arc::new(Judged {
+        Arc::new(Judged {
             egress: Side::new(egress.verdict, Some(egress), reasons.0),
             ingress: Side::new(ingress.verdict, Some(ingress), reasons.1),
-            verdict,
+            verdict: judgement.verdict,
             revision: set.revision(),
             is_changed: false,
             counted,
-        });
-        if is_plain {
-            self.alike.insert(alike, judged.clone());
-        }
-        judged
+        })
     }
 
     fn intern(&mut self, trace: Trace) -> Handle<Trace> {
@@ -319,7 +337,7 @@ fn is_same_reversed(set: &Compiled, question: &Question<'_>, row: &Connection) -
     let reached = row.translated.as_ref().unwrap_or(&row.tuple);
     let port = if row.tuple.protocol.has_ports() { reached.src_port } else { question.port };
     let reversed = Question { from: question.to, to: question.from, port, ..*question };
-    let (there, back) = (set.judge(question), set.judge(&reversed));
+    let (there, back) = (set.judge_shared(question), set.judge_shared(&reversed));
     there.verdict == back.verdict
 }
 

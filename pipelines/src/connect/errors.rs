@@ -56,7 +56,9 @@ impl Connect {
             if let Some((index, sender)) = self.about(seen) {
                 self.count(index, sender, seen, true);
             } else {
-                let (index, sender) = self.locate(seen, view, out);
+                let tuple = seen.translated.as_ref().unwrap_or(&seen.tuple);
+                let ahead = self.table.ahead(tuple);
+                let (index, sender) = self.locate(seen, &ahead, view, out);
                 self.count(index, sender, seen, false);
             }
         }

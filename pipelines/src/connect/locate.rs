@@ -1,5 +1,7 @@
 //! Finds the conversation that an observation belongs to, and counts it there.
 
+use std::hint::black_box;
+
 use cluster::View;
 use schemas::evidence::Dropped;
 use schemas::{
@@ -9,15 +11,32 @@ use schemas::{
 
 use super::Connect;
 use super::key::{End, IcmpRole, Pair, icmp_role};
-use super::slot::{NO_TALLY, Opener};
+use super::slot::{NO_TALLY, Opener, Slot};
+use super::table::Ahead;
 use super::tally::{EndTally, Tally};
 use crate::{Outbox, Row};
 
 impl Connect {
+    /// Looks up where observations likely belong, and touches what they will change.
+    pub(super) fn look_ahead(&mut self, some: &[Observation]) -> Vec<Ahead> {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.clear();
+        let reached = some.iter().map(|seen| seen.translated.as_ref().unwrap_or(&seen.tuple));
+        ahead.extend(reached.map(|tuple| self.table.ahead(tuple)));
+        let slots = ahead.iter().filter_map(|one| one.likely).map(|slot| self.table.slot(slot));
+        let touched = |sum: u64, slot: &Slot| {
+            let tally = self.drain.tallies.get(slot.tally as usize).map_or(0, Tally::touched);
+            sum ^ slot.id.0 ^ tally
+        };
+        black_box(slots.fold(0, touched));
+        ahead
+    }
+
     /// Takes in one observation.
     pub(super) fn take_in(
         &mut self,
         seen: &Observation,
+        ahead: &Ahead,
         view: &View,
         out: &mut Outbox<Connection>,
     ) {
@@ -32,7 +51,7 @@ impl Connect {
         if self.drain.tallies.len() >= self.config.tallies_max {
             self.tell_tallies(view, out);
         }
-        let (index, sender) = self.locate(seen, view, out);
+        let (index, sender) = self.locate(seen, ahead, view, out);
         self.drain.hold(seen);
         self.count(index, sender, seen, false);
     }
@@ -41,11 +60,12 @@ impl Connect {
     pub(super) fn locate(
         &mut self,
         seen: &Observation,
+        ahead: &Ahead,
         view: &View,
         out: &mut Outbox<Connection>,
     ) -> (u32, usize) {
-        let pair = Pair::of(seen.translated.as_ref().unwrap_or(&seen.tuple));
-        if let Some((index, sender)) = self.table.find(&pair) {
+        let pair = ahead.pair;
+        if let Some((index, sender)) = self.table.find_ahead(ahead) {
             self.note_asked(index, sender, seen);
             return (index, sender);
         }

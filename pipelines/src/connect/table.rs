@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 use rustc_hash::FxHashMap;
-use schemas::{Protocol, TcpFlags, UnixNanos};
+use schemas::{Protocol, TcpFlags, Tuple, UnixNanos};
 
 use super::key::{End, Pair, PairHasher};
 use super::slot::{NO_TALLY, SLOTS_MAX, Slot, number};
@@ -35,6 +35,15 @@ pub(super) struct Table {
 struct Entry {
     hash: u32,
     slot: u32,
+}
+
+/// A packet's pair, and the slot where it likely is: looked up for many packets at once, so that
+/// the memory's delays are waited for together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) pair: Pair,
+    hash: u32,
+    pub(super) likely: Option<u32>,
 }
 
 /// Memory of one conversation: its slot, its places in the indices, and what was asked.
@@ -81,10 +90,30 @@ impl Table {
         &mut self.slots[index as usize]
     }
 
+    /// What is looked up ahead for a packet of this tuple.
+    pub(super) fn ahead(&self, tuple: &Tuple) -> Ahead {
+        let pair = Pair::of(tuple);
+        let hash = self.hash(&pair);
+        let likely = self.by_pair.find(spread(hash), |entry| entry.hash == hash);
+        Ahead { pair, hash, likely: likely.map(|entry| entry.slot) }
+    }
+
+    /// The conversation that was looked up ahead, and which of its ends comes first.
+    pub(super) fn find_ahead(&self, ahead: &Ahead) -> Option<(u32, usize)> {
+        let matched = |slot: u32| {
+            let order = self.slots[slot as usize].pair.matches(&ahead.pair)?;
+            self.slots[slot as usize].is_in_use.then_some((slot, order))
+        };
+        ahead.likely.and_then(matched).or_else(|| self.find_hashed(&ahead.pair, ahead.hash))
+    }
+
     /// The conversation of these ends, and which of its ends comes first in `pair`.
     pub(super) fn find(&self, pair: &Pair) -> Option<(u32, usize)> {
-        let (hash, slots) = (self.hash(pair), &self.slots);
-        let mut order = 0;
+        self.find_hashed(pair, self.hash(pair))
+    }
+
+    fn find_hashed(&self, pair: &Pair, hash: u32) -> Option<(u32, usize)> {
+        let (slots, mut order) = (&self.slots, 0);
         let found = self.by_pair.find(spread(hash), |entry| {
             let is_likely = entry.hash == hash;
             let matched = is_likely.then(|| slots[entry.slot as usize].pair.matches(pair));

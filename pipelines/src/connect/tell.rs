@@ -1,15 +1,17 @@
 //! Makes rows of what a drain saw: one for each side of each connection.
 
+use std::hint::black_box;
+
 use cluster::View;
 use schemas::{
     Connection, Counters, Evidence, InitiatorFrom, InterfaceId, Protocol, Reporter, Seen, Since,
     TcpFlags, UnixNanos, Window,
 };
 
-use super::Connect;
 use super::opener::decide;
 use super::slot::{NO_TALLY, Opener, Slot};
 use super::tally::{EndTally, Tally};
+use super::{AHEAD, Connect};
 use crate::{Amount, Outbox};
 
 /// What a drain says of one connection, the same for both its sides.
@@ -42,10 +44,14 @@ impl Connect {
         let mut tallies = std::mem::take(&mut self.drain.tallies);
         let mut elsewhere = std::mem::take(&mut self.drain.elsewhere);
         elsewhere.sort_by_key(|(slot, ..)| *slot);
-        for tally in &tallies {
-            let from = elsewhere.partition_point(|(slot, ..)| *slot < tally.slot);
-            let to = elsewhere.partition_point(|(slot, ..)| *slot <= tally.slot);
-            self.tell_one(tally, &elsewhere[from..to], view, out);
+        for some in tallies.chunks(AHEAD) {
+            let slots = some.iter().map(|tally| self.table.slot(tally.slot));
+            black_box(slots.fold(0, |sum, slot| sum ^ slot.last.0 ^ slot.id.0));
+            for tally in some {
+                let from = elsewhere.partition_point(|(slot, ..)| *slot < tally.slot);
+                let to = elsewhere.partition_point(|(slot, ..)| *slot <= tally.slot);
+                self.tell_one(tally, &elsewhere[from..to], view, out);
+            }
         }
         tallies.clear();
         elsewhere.clear();
