@@ -158,7 +158,9 @@ impl Aggregate {
     fn count(&mut self, open: &mut Open, mut rows: Vec<Attributed>, lane: &Arc<Lane>) {
         let AggregateConfig { detail, origin, .. } = self.config;
         if detail == Detail::Workload {
-            rows.iter_mut().for_each(|row| self.workloads.widen(row));
+            for row in &mut rows {
+                self.workloads.widen(row);
+            }
         }
         self.ahead.clear();
         self.ahead.extend(rows.iter().map(|row| Ahead::of(Key::of(row, detail, origin))));
