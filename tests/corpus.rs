@@ -2,6 +2,9 @@
 //! `explain` and `reach` take: manifests, index, policies, verdict.
 //!
 //! The folder is `../shared/policy-corpus` beside the repository, or `WHYFLOW_POLICY_CORPUS`.
+#![expect(clippy::struct_field_names, reason = "fields have the names that the corpus' files have")]
+#![expect(clippy::needless_pass_by_value, reason = "a manifest is made of what it is given")]
+#![expect(clippy::unnecessary_wraps, reason = "the kinds of case are asked by one signature")]
 
 #[path = "corpus/calico.rs"]
 mod calico;
