@@ -58,7 +58,7 @@ fn two_kills_and_a_change_of_policy_cost_no_more_than_what_is_counted() {
     for round in 0..3 {
         let traffic = Streams::start(&lab, "6");
         if round == 2 {
-            lab.apply_policies([deny_nobody()]).unwrap()
+            lab.apply_policies([deny_nobody()]).unwrap();
         } else {
             std::thread::sleep(Duration::from_millis(2_700 + 400 * round));
             daemon.kill();
