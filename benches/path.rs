@@ -4,7 +4,7 @@
 //! another, and its time is not counted. Printed are observations per second of CPU time and of
 //! wall-clock time, what a flow takes, and the process's memory.
 //!
-//! `cargo bench -p benches --bench path -- [--observations N] [--seed N]`
+//! `cargo bench -p benches --bench path -- [--observations N] [--seed N] [--batch-rows N]`
 
 #[path = "path/memory.rs"]
 mod memory;
@@ -21,8 +21,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use pipelines::{
-    Aggregate, AggregateConfig, Attribute, AttributeConfig, Connect, ConnectConfig, EdgeLimits,
-    Enrich, EnrichConfig, Graph, GraphLimits, Live, Nodes, Port, Receiver,
+    Aggregate, AggregateConfig, Attribute, AttributeConfig, BatchLimits, Connect, ConnectConfig,
+    EdgeLimits, Enrich, EnrichConfig, Graph, GraphLimits, Live, Nodes, Port, Receiver,
 };
 use prometheus_client::registry::Registry;
 use schemas::{Batch, Observation, Table, Update};
@@ -35,6 +35,7 @@ use world::World;
 struct Asked {
     observations: u64,
     seed: u64,
+    batch_rows: usize,
 }
 
 /// What the run has cost.
@@ -56,15 +57,19 @@ fn main() -> Result<()> {
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked { observations: 10_000_000, seed: 1 };
+    let mut asked =
+        Asked { observations: 10_000_000, seed: 1, batch_rows: BatchLimits::default().rows };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--observations" => asked.observations = number(args.next())?,
             "--seed" => asked.seed = number(args.next())?,
+            "--batch-rows" => asked.batch_rows = usize::try_from(number(args.next())?)?,
             // What cargo adds.
             "--bench" => {}
-            other => anyhow::bail!("{other} is not known; --observations N and --seed N are"),
+            other => {
+                anyhow::bail!("{other} is not known; --observations, --seed and --batch-rows are")
+            }
         }
     }
     Ok(asked)
@@ -79,7 +84,8 @@ fn run(asked: &Asked, world: &World) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
     let _guard = runtime.enter();
     let edge = EdgeLimits { rows: 16_384, bytes: 16 << 20 };
-    let limits = GraphLimits { edge, ..GraphLimits::default() };
+    let batch = BatchLimits { rows: asked.batch_rows, ..BatchLimits::default() };
+    let limits = GraphLimits { edge, batch };
     let mut graph = Graph::new(&mut Registry::default(), limits);
     let (sender, receiver) = pipelines::edge::edge(edge);
     let rows = graph.source("traffic", stream(receiver));
@@ -113,7 +119,11 @@ fn wire(
     let (reader, traces) = (world.reader.clone(), Table::new(100_000));
     let rows = graph.stage(rows, Connect::new(ConnectConfig::default(), reader.clone()));
     let rows = graph.stage(rows, Enrich::new(EnrichConfig::default(), reader));
-    let attribute = Attribute::new(AttributeConfig::default(), world.timeline.clone(), traces);
+    let mut config = AttributeConfig::default();
+    if let Ok(n) = std::env::var("REASONS") {
+        config.reasons_max = n.parse().unwrap();
+    }
+    let attribute = Attribute::new(config, world.timeline.clone(), traces);
     let rows = graph.stage(rows, attribute);
     let windows = graph.stage(rows, Aggregate::new(AggregateConfig::default()));
     graph.fork(windows)
@@ -146,6 +156,9 @@ fn stream(
     })
 }
 
+/// How many updates are read between two looks at what is held.
+const LOOK_EVERY: u64 = 32;
+
 /// What was read of the graph's branches.
 #[derive(Default)]
 struct Read {
@@ -163,8 +176,11 @@ async fn read(
 ) -> Read {
     let (mut read, mut window) = (Read::default(), 0);
     let shown = tokio::spawn(async move { while live.recv().await.is_some() {} });
-    while let Some(update) = stored.recv().await {
-        peak.note(&nodes);
+    for turn in 0_u64.. {
+        let Some(update) = stored.recv().await else { break };
+        if turn.is_multiple_of(LOOK_EVERY) {
+            peak.note(&nodes);
+        }
         let Update::Closed(closed) = update else { continue };
         read.observations += closed.rows.iter().map(|flow| flow.counters.observations).sum::<u64>();
         window += closed.rows.len() as u64;

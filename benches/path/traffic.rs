@@ -14,7 +14,7 @@ use crate::world::{PORT, START, World, addr, service_addr};
 const PAIRS: usize = 200_000;
 const EXPONENT: f64 = 1.1;
 const SECONDS_A_WINDOW: u64 = 15;
-const WINDOWS: u64 = 5;
+const WINDOWS: u64 = 7;
 const NEW_IN_100: u64 = 10;
 const THROUGH_SERVICES_IN_100: u64 = 30;
 const PIECE_ROWS: usize = 4_096;

@@ -39,7 +39,7 @@ pub(super) struct Open {
 
 impl Ahead {
     pub(super) fn of(key: Key) -> Self {
-        Self { key, hash: 0, likely: None }
+        Self { hash: half(key.hash()), key, likely: None }
     }
 }
 
@@ -86,8 +86,7 @@ impl Open {
     /// The rows where these keys likely are, touched, so that the memory's delays are waited for
     /// together.
     pub(super) fn look_ahead(&self, keys: &mut [Ahead]) {
-        for Ahead { key, hash, likely } in &mut *keys {
-            *hash = half(key.hash());
+        for Ahead { hash, likely, .. } in &mut *keys {
             let found = self.index.find(spread(*hash), |entry| entry.hash == *hash);
             *likely = found.map(|entry| entry.place);
         }

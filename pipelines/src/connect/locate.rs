@@ -11,7 +11,7 @@ use schemas::{
 
 use super::Connect;
 use super::key::{End, IcmpRole, Pair, icmp_role};
-use super::slot::{NO_TALLY, Opener, Slot};
+use super::slot::{NO_TALLY, Opener};
 use super::table::Ahead;
 use super::tally::{EndTally, Tally};
 use crate::{Outbox, Row};
@@ -23,12 +23,9 @@ impl Connect {
         ahead.clear();
         let reached = some.iter().map(|seen| seen.translated.as_ref().unwrap_or(&seen.tuple));
         ahead.extend(reached.map(|tuple| self.table.ahead(tuple)));
-        let slots = ahead.iter().filter_map(|one| one.likely).map(|slot| self.table.slot(slot));
-        let touched = |sum: u64, slot: &Slot| {
-            let tally = self.drain.tallies.get(slot.tally as usize).map_or(0, Tally::touched);
-            sum ^ slot.id.0 ^ tally
-        };
-        black_box(slots.fold(0, touched));
+        self.table.look_ahead(&mut ahead);
+        let tallies = ahead.iter().filter_map(|one| self.drain.tallies.get(one.tally as usize));
+        black_box(tallies.fold(0, |sum, tally| sum ^ tally.touched()));
         ahead
     }
 

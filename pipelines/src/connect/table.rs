@@ -1,5 +1,6 @@
 //! The bounded table of conversations.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -43,7 +44,9 @@ struct Entry {
 pub(super) struct Ahead {
     pub(super) pair: Pair,
     hash: u32,
-    pub(super) likely: Option<u32>,
+    likely: Option<u32>,
+    /// The tally of that slot in this drain.
+    pub(super) tally: u32,
 }
 
 /// Memory of one conversation: its slot, its places in the indices, and what was asked.
@@ -90,12 +93,27 @@ impl Table {
         &mut self.slots[index as usize]
     }
 
-    /// What is looked up ahead for a packet of this tuple.
+    /// What can be looked up ahead for a packet of this tuple.
     pub(super) fn ahead(&self, tuple: &Tuple) -> Ahead {
         let pair = Pair::of(tuple);
-        let hash = self.hash(&pair);
-        let likely = self.by_pair.find(spread(hash), |entry| entry.hash == hash);
-        Ahead { pair, hash, likely: likely.map(|entry| entry.slot) }
+        Ahead { pair, hash: self.hash(&pair), likely: None, tally: NO_TALLY }
+    }
+
+    /// Looks up the likely slots. Each loop is short, and one turn of it does not wait for another:
+    /// so the processor waits for many places of the memory at once.
+    pub(super) fn look_ahead(&self, ahead: &mut [Ahead]) {
+        for Ahead { hash, likely, .. } in &mut *ahead {
+            let found = self.by_pair.find(spread(*hash), |entry| entry.hash == *hash);
+            *likely = found.map(|entry| entry.slot);
+        }
+        let mut touched = 0;
+        for Ahead { likely, tally, .. } in ahead {
+            let Some(slot) = *likely else { continue };
+            let slot = &self.slots[slot as usize];
+            *tally = slot.tally;
+            touched ^= slot.id.0;
+        }
+        black_box(touched);
     }
 
     /// The conversation that was looked up ahead, and which of its ends comes first.
