@@ -119,11 +119,7 @@ fn wire(
     let (reader, traces) = (world.reader.clone(), Table::new(100_000));
     let rows = graph.stage(rows, Connect::new(ConnectConfig::default(), reader.clone()));
     let rows = graph.stage(rows, Enrich::new(EnrichConfig::default(), reader));
-    let mut config = AttributeConfig::default();
-    if let Ok(n) = std::env::var("REASONS") {
-        config.reasons_max = n.parse().unwrap();
-    }
-    let attribute = Attribute::new(config, world.timeline.clone(), traces);
+    let attribute = Attribute::new(AttributeConfig::default(), world.timeline.clone(), traces);
     let rows = graph.stage(rows, attribute);
     let windows = graph.stage(rows, Aggregate::new(AggregateConfig::default()));
     graph.fork(windows)

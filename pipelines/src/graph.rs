@@ -118,8 +118,8 @@ impl Graph {
         output
     }
 
-    /// Ends the graph in two branches: the first waits and gets every update, the second never
-    /// waits and gets a gap marker for what it missed.
+    /// Ends the graph in two branches: the first waits and gets every closed window; the second
+    /// never waits, gets what is opened too, and a gap marker for what it missed.
     pub fn fork(&mut self, port: Port<Update>) -> (Receiver<Update>, Receiver<Live>) {
         let (waits, stored) = edge(self.limits.edge);
         let (never_waits, live) = edge(self.limits.edge);

@@ -1,4 +1,5 @@
-//! Where the graph ends: a branch that waits, and one that never does.
+//! Where the graph ends: a branch that waits and gets what sums use, and one that never waits and
+//! gets all that it can take.
 
 use schemas::{Batch, Update};
 
@@ -20,7 +21,7 @@ pub enum Live {
     },
 }
 
-/// Gives each update to both branches.
+/// Gives closed windows to both branches, and what is opened to the one that never waits.
 pub(super) struct Fork {
     waits: Sender<Update>,
     never_waits: Sender<Live>,
@@ -70,8 +71,18 @@ impl Fork {
         for update in batch.rows {
             let amount = update.amount();
             self.account.received += amount;
-            self.show(&update);
-            self.store(update, amount);
+            match update {
+                // No sum uses it, so nothing stores it.
+                Update::Opened(_) => self.show(update),
+                Update::Closed(_) => {
+                    if self.has_room(&update) {
+                        self.show(update.clone());
+                    } else {
+                        self.miss(&update);
+                    }
+                    self.store(update, amount);
+                }
+            }
         }
         self.account.counts.insert("live_updates_missed", self.missed_in_all.updates);
         self.account.counts.insert("live_rows_missed", self.missed_in_all.rows);
@@ -84,20 +95,25 @@ impl Fork {
         }
     }
 
-    fn show(&mut self, update: &Update) {
-        let Missed { updates, rows } = self.missed;
-        if updates > 0 {
-            let gap = Live::Gap { updates, rows };
-            let bytes = Load::bytes(update) + Load::bytes(&gap);
-            if !self.never_waits.has_room(Load::rows(update), bytes) {
-                return self.miss(update);
-            }
-            if self.never_waits.try_send(gap).is_ok() {
-                self.missed = Missed::default();
-            }
+    /// Whether there is room for an update, and for the gap before it.
+    fn has_room(&self, update: &Update) -> bool {
+        let gap = if self.missed.updates > 0 { size_of::<Live>() } else { 0 };
+        self.never_waits.has_room(Load::rows(update), Load::bytes(update) + gap)
+    }
+
+    fn show(&mut self, update: Update) {
+        if !self.has_room(&update) {
+            return self.miss(&update);
         }
-        if let Err(Refused::Full(_)) = self.never_waits.try_send(Live::Update(update.clone())) {
-            self.miss(update);
+        let Missed { updates, rows } = std::mem::take(&mut self.missed);
+        if updates > 0 {
+            let is_told = self.never_waits.try_send(Live::Gap { updates, rows });
+            debug_assert!(!matches!(is_told, Err(Refused::Full(_))), "there was room");
+        }
+        if let Err(Refused::Full(Live::Update(update))) =
+            self.never_waits.try_send(Live::Update(update))
+        {
+            self.miss(&update);
         }
     }
 
@@ -107,5 +123,35 @@ impl Fork {
             missed.updates += 1;
             missed.rows += rows;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::UnixNanos;
+
+    use super::*;
+    use crate::edge::{EdgeLimits, edge};
+    use crate::testing::{AT_CART, AT_WEB};
+    use crate::testing::{Path, Scene, call, drain, lane};
+
+    #[test]
+    fn a_gap_is_told_before_the_next_update() {
+        let scene = Scene::under(&[]);
+        let rows = drain(&lane("a", 1), 0, call(AT_WEB, 4_000, AT_CART));
+        let updates = Path::new(&scene).feed(rows);
+        assert!(matches!(&*updates, [Update::Opened(rows)] if rows.len() == 2));
+        let (waits, _stored) = edge(EdgeLimits::default());
+        let (never_waits, mut live) = edge(EdgeLimits { rows: 3, bytes: 1 << 20 });
+        let mut fork = Fork::new(waits, never_waits);
+        let (from, to) = (UnixNanos(0), UnixNanos(1));
+        let batch = Batch { lane: lane("a", 1), from, to, rows: updates, ledger: None };
+        for _ in 0..3 {
+            fork.process(batch.clone());
+        }
+        assert!(matches!(live.recv_blocking(), Some(Live::Update(_))));
+        fork.process(batch);
+        assert!(matches!(live.recv_blocking(), Some(Live::Gap { updates: 2, rows: 4 })));
+        assert!(matches!(live.recv_blocking(), Some(Live::Update(_))));
     }
 }
