@@ -19,6 +19,10 @@ pub use answer::Answer;
 pub use ask::Asker;
 pub use asked::Asked;
 
+const USAGE: &str = "\
+whyflow explain --manifests DIR [--json] [--assume READING] FROM TO PORT[/PROTO]
+       whyflow explain --manifests DIR [--assume READING] --questions FILE";
+
 const EXAMPLES: &str = "\
 Examples:
   whyflow explain --manifests cluster/ shop/frontend shop/cart 8080
@@ -34,7 +38,11 @@ Exit codes: 0 answered; 2 could not answer, or not from everything that was give
 
 /// What to ask.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    about = "Say whether a connection may be opened, and which rule decides",
+    override_usage = USAGE,
+    after_help = EXAMPLES
+)]
 pub struct Args {
     /// The cluster: a folder or file of manifests
     #[arg(long, value_name = "DIR")]
@@ -45,7 +53,7 @@ pub struct Args {
     /// Whom it is to reach
     #[arg(requires = "port")]
     pub to: Option<String>,
-    /// Destination port by number or name, with a protocol other than TCP: 53/udp, 8.0/icmp
+    /// Destination port by number or name, with its protocol if not TCP: 53/udp, 8.0/icmp
     #[arg(value_name = "PORT[/PROTO]")]
     pub port: Option<String>,
     /// One JSON object instead of text

@@ -4,11 +4,13 @@
 pub mod alike;
 mod doubts;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use cluster::manifests::{self, Manifests};
-use cluster::{Broken, Index, Limits, Object, Tables, View};
+use cluster::{Broken, Index, Key, Limits, Object, Tables, View};
 use policy::{Assume, Compiled, Document, Problem, Settings, Severity};
 use schemas::UnixNanos;
 use serde_json::{Value, json};
@@ -54,6 +56,7 @@ pub fn describe(found: Manifests, assume: Assume) -> Described {
     let tables = Tables::new(2 * objects.len() + limits.outside + 16);
     let (mut index, reader) = Index::new(limits, tables);
     broken.extend(index.replace_all(&objects, UnixNanos::default()));
+    broken.extend(contradictions(&objects));
     broken.sort_by(|one, other| one.source.cmp(&other.source));
     let documents = documents(&objects, &broken);
     let settings = Settings { assume, ..Settings::default() };
@@ -67,6 +70,30 @@ pub fn describe(found: Manifests, assume: Assume) -> Described {
         nets: nets_in(&documents),
         _index: index,
     }
+}
+
+/// Objects of which the folder says two things. Policies name theirs themselves.
+fn contradictions(objects: &[Object]) -> Vec<Broken> {
+    let mut first: HashMap<Key, &Object> = HashMap::new();
+    let mut found = Vec::new();
+    let indexed = objects.iter().filter(|object| {
+        let is_policy = policy::reads(&object.api_version, &object.kind);
+        !is_policy && cluster::Kind::of(group(&object.api_version), &object.kind).is_some()
+    });
+    for object in indexed {
+        match first.entry(object.key()) {
+            Entry::Vacant(place) => {
+                place.insert(object);
+            }
+            Entry::Occupied(before) if before.get().body == object.body => {}
+            Entry::Occupied(before) => {
+                let source = &before.get().source;
+                let problem = format!("{source} says something else of it; this one counts");
+                found.push(Broken::object(object, problem));
+            }
+        }
+    }
+    found
 }
 
 /// The documents that policies are compiled from. What could not be read and might be a policy is

@@ -31,7 +31,7 @@ Exit codes: 0 answered; 2 could not answer, or not from everything that was give
 
 /// What to print.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(about = "Say what every pair may open", after_help = EXAMPLES)]
 pub struct Args {
     /// The cluster: a folder or file of manifests
     #[arg(long, value_name = "DIR")]
@@ -66,24 +66,51 @@ pub fn run(args: &Args) -> Result<Exit> {
     let described = objects::read(&args.manifests, assumed(&args.assume))?;
     let used_all = described.report();
     let mut out = BufWriter::new(io::stdout().lock());
-    if args.json {
-        pairs(&described, |pair| {
-            serde_json::to_writer(&mut out, &pair).context("cannot write to standard output")?;
-            writeln!(out).context("cannot write to standard output")
-        })?;
+    let is_whole = if args.json {
+        print_json(&described, &mut out)?
     } else {
-        let mut all = Vec::new();
-        pairs(&described, |pair| {
-            all.extend(Some(pair).filter(|pair| !pair.connections.is_empty()));
-            Ok(())
-        })?;
-        let rows = all.into_iter().map(|pair| [pair.from, pair.to, said(&pair.connections)]);
-        let table = crate::terminal::table(["FROM", "TO", "MAY OPEN"], rows);
-        let table = if table.is_empty() { "No pair may open a connection.\n" } else { &table };
-        write!(out, "{table}").context("cannot write to standard output")?;
+        print_table(&described, &mut out)?
+    };
+    out.flush().context(CANNOT_WRITE)?;
+    Ok(if used_all && is_whole { Exit::Answered } else { Exit::NotAnswered })
+}
+
+const CANNOT_WRITE: &str = "cannot write to standard output";
+
+/// Says whether no verdict is left open by a policy that is not read.
+fn print_json(described: &Described, out: &mut impl Write) -> Result<bool> {
+    let mut is_whole = true;
+    pairs(described, |pair| {
+        is_whole &= pair.is_whole();
+        let line = serde_json::to_string(&pair).context("cannot write a pair as JSON")?;
+        writeln!(out, "{line}").context(CANNOT_WRITE)
+    })?;
+    Ok(is_whole)
+}
+
+/// Says whether no verdict is left open by a policy that is not read.
+fn print_table(described: &Described, out: &mut impl Write) -> Result<bool> {
+    let mut rows = Vec::new();
+    let mut is_whole = true;
+    pairs(described, |pair| {
+        is_whole &= pair.is_whole();
+        if !pair.connections.is_empty() {
+            rows.push([pair.from, pair.to, said(&pair.connections)]);
+        }
+        Ok(())
+    })?;
+    let table = crate::terminal::table(["FROM", "TO", "MAY OPEN"], rows);
+    let table = if table.is_empty() { "No pair may open a connection.\n" } else { &table };
+    write!(out, "{table}").context(CANNOT_WRITE)?;
+    Ok(is_whole)
+}
+
+// === impl Pair ===
+
+impl Pair {
+    fn is_whole(&self) -> bool {
+        self.connections.iter().all(|one| one.verdict != Verdict::Incomplete)
     }
-    out.flush().context("cannot write to standard output")?;
-    Ok(if used_all { Exit::Answered } else { Exit::NotAnswered })
 }
 
 /// Calls `each` with every pair: first those within the cluster, then those with addresses outside.

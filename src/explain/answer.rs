@@ -40,10 +40,10 @@ pub struct Failed {
 // === impl Answer ===
 
 impl Answer {
-    /// Whether the policies were asked.
+    /// Whether the policies were asked, all of those that could matter.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        matches!(self, Self::Explained(_))
+        matches!(self, Self::Explained(answer) if answer.verdict != Verdict::Incomplete)
     }
 
     /// The verdict.

@@ -103,7 +103,7 @@ impl<'a> Asker<'a> {
 
     /// The judgement that all ways have in common.
     fn judge_all(&self, asked: &Asked, ways: &[Way]) -> Result<(Way, Judgement), String> {
-        let judge = |way: &Way| self.described.policies.judge(&way.question());
+        let judge = |way: &Way| self.described.policies.judge_shared(&way.question());
         let (first, rest) = ways.split_first().ok_or_else(|| {
             format!("'{}' and '{}' have no address family in common", asked.from, asked.to)
         })?;
@@ -120,7 +120,7 @@ impl<'a> Asker<'a> {
                 ));
             }
         }
-        Ok((first.clone(), judgement))
+        Ok((first.clone(), Judgement::clone(&judgement)))
     }
 
     fn find(&mut self, name: &str) -> Rc<Found> {

@@ -2,7 +2,7 @@
 
 use policy::{Explanation, Side};
 use schemas::policy::{Decider, NearMiss};
-use schemas::{PolicyHit, PolicyRef, Verdict};
+use schemas::{PolicyHit, PolicyKind, PolicyRef, Trace, Verdict};
 
 use super::answer::Answer;
 
@@ -25,43 +25,58 @@ fn explained(answer: &Explanation) -> String {
         other => other.to_string(),
     };
     let mut text = format!("{verdict}: {from} to {to} on {port}\n\n  {sentence}\n");
-    side(&mut text, "egress", from, egress);
-    side(&mut text, "ingress", to, ingress);
+    for (name, of, side) in [("egress", from, egress), ("ingress", to, ingress)] {
+        let as_read = match side.verdict {
+            Verdict::Incomplete => format!(" (as read: {})", side.trace.as_read),
+            _ => String::new(),
+        };
+        line(&mut text, &format!("\n{name} of {of}: {}{as_read}", side.verdict));
+        // What decides the pair is said above.
+        if side.verdict != *verdict {
+            line(&mut text, &format!("  {}", side.sentence));
+        }
+        hits(&mut text, side);
+        near_misses(&mut text, &side.near_misses);
+    }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn side(text: &mut String, name: &str, of: &str, side: &Side) {
-    let as_read = match side.verdict {
-        Verdict::Incomplete => format!(" (as read: {})", side.trace.as_read),
-        _ => String::new(),
-    };
-    line(text, &format!("\n{name} of {of}: {}{as_read}", side.verdict));
-    if side.trace.enforced.is_empty() {
-        line(text, "  no policy selects it");
+fn hits(text: &mut String, side: &Side) {
+    let Trace { enforced, pending, pending_verdict, .. } = &side.trace;
+    let is_told_above = |hit: &PolicyHit| hit.policy.kind == PolicyKind::Profile;
+    if !enforced.iter().all(is_told_above) {
+        enforced.iter().for_each(|hit| line(text, &format!("  {}", asked(hit))));
     }
-    for hit in &side.trace.enforced {
-        line(text, &format!("  {}", asked(hit)));
-    }
-    if side.trace.pending != side.trace.enforced {
-        line(text, &format!("  with the staged policies: {}", side.trace.pending_verdict));
-        for hit in &side.trace.pending {
+    if pending != enforced {
+        line(text, &format!("  with the staged policies: {pending_verdict}"));
+        for hit in pending {
             line(text, &format!("    {}", asked(hit)));
         }
     }
-    if !side.near_misses.is_empty() {
+}
+
+fn near_misses(text: &mut String, all: &[NearMiss]) {
+    if !all.is_empty() {
         line(text, "  nearest to an allow:");
     }
-    for near in side.near_misses.iter().take(NEAR_MISSES_SHOWN) {
-        near_miss(text, near);
+    for near in all.iter().take(NEAR_MISSES_SHOWN) {
+        line(text, &format!("    {}, rule {}", named(&near.policy), near.rule.index));
+        for term in &near.failed {
+            let (field, wanted, found) = (&term.field, &term.wanted, &term.found);
+            line(text, &format!("      {field}: wants {wanted}, found {found}"));
+        }
     }
-    if let Some(more @ 1..) = side.near_misses.len().checked_sub(NEAR_MISSES_SHOWN) {
+    if let Some(more @ 1..) = all.len().checked_sub(NEAR_MISSES_SHOWN) {
         line(text, &format!("    and {more} more, see --json"));
     }
 }
 
 /// `tier default: NetworkPolicy shop/deny, rule 2: deny`.
 fn asked(hit: &PolicyHit) -> String {
+    if hit.policy.kind == PolicyKind::Profile {
+        return format!("no policy decides: {}", hit.action);
+    }
     let part = match hit.decider {
         Decider::Rule(rule) => format!("rule {}", rule.index),
         Decider::EndOfTier => "no rule matches, the tier's default".into(),
@@ -71,14 +86,6 @@ fn asked(hit: &PolicyHit) -> String {
         tier => format!("tier {tier}: "),
     };
     format!("{tier}{}, {part}: {}", named(&hit.policy), hit.action)
-}
-
-fn near_miss(text: &mut String, near: &NearMiss) {
-    line(text, &format!("    {}, rule {}", named(&near.policy), near.rule.index));
-    for term in &near.failed {
-        let (field, wanted, found) = (&term.field, &term.wanted, &term.found);
-        line(text, &format!("      {field}: wants {wanted}, found {found}"));
-    }
 }
 
 fn named(policy: &PolicyRef) -> String {

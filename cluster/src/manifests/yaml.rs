@@ -49,8 +49,11 @@ struct Stop {
     is_tab: bool,
 }
 
-/// Lines of one chunk on which tabs are taken for spaces.
+/// Lines of one chunk on which tabs are taken for spaces: the chunk is read anew for each.
 const TAB_LINES_MAX: usize = 100;
+
+/// A larger chunk is not read anew.
+const TAB_BYTES_MAX: usize = 1 << 20;
 
 /// Every document of a file, each read for itself.
 pub(super) fn documents(text: &str) -> Vec<Result<Document, Failed>> {
@@ -70,7 +73,8 @@ fn read_chunk(chunk: &Chunk<'_>, found: &mut Vec<Result<Document, Failed>>) -> R
     let Err(mut stop) = read_documents(chunk.line, chunk.text, found) else { return Ok(()) };
     let mut text = Cow::Borrowed(chunk.text);
     for _ in 0..TAB_LINES_MAX {
-        let Some(mended) = stop.is_tab.then(|| without_tabs(&text, stop.line)).flatten() else {
+        let may_mend = stop.is_tab && text.len() <= TAB_BYTES_MAX;
+        let Some(mended) = may_mend.then(|| without_tabs(&text, stop.line)).flatten() else {
             break;
         };
         found.truncate(before);
