@@ -3,13 +3,12 @@
 //! `BLESS=1 cargo test` writes the checked-in texts anew.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn whyflow(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_whyflow"))
         .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env_remove("WHYFLOW_TEST_UNSET")
         .output()
         .unwrap()
@@ -21,10 +20,6 @@ fn said(output: &Output) -> String {
 
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
-}
-
-fn at_root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// Compares with a checked-in text, or writes it when `BLESS` is set.
@@ -41,21 +36,21 @@ fn assert_same(path: &Path, text: &str) {
 fn every_error_of_a_config_is_named_at_once() {
     let output = whyflow(&["check", "-c", "tests/config/broken.yaml"]);
     assert_eq!(code(&output), Some(1));
-    assert_same(&at_root("tests/config/broken.txt"), &said(&output));
+    assert_same(Path::new("tests/config/broken.txt"), &said(&output));
 }
 
 #[test]
 fn values_that_cannot_be_meant_are_named_at_once() {
     let output = whyflow(&["check", "-c", "tests/config/meaningless.yaml"]);
     assert_eq!(code(&output), Some(1));
-    assert_same(&at_root("tests/config/meaningless.txt"), &said(&output));
+    assert_same(Path::new("tests/config/meaningless.txt"), &said(&output));
 }
 
 #[test]
 fn text_that_is_not_yaml_is_named_with_its_line() {
     let output = whyflow(&["check", "-c", "tests/config/not-yaml.yaml"]);
     assert_eq!(code(&output), Some(1));
-    assert_same(&at_root("tests/config/not-yaml.txt"), &said(&output));
+    assert_same(Path::new("tests/config/not-yaml.txt"), &said(&output));
 }
 
 #[test]
@@ -67,7 +62,7 @@ fn a_config_that_is_not_there_cannot_be_checked() {
 
 #[test]
 fn the_pipelines_that_are_shipped_are_right() {
-    for file in std::fs::read_dir(at_root("pipelines")).unwrap() {
+    for file in std::fs::read_dir("pipelines").unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let output = whyflow(&["check", "-c", path.to_str().unwrap()]);
@@ -78,14 +73,17 @@ fn the_pipelines_that_are_shipped_are_right() {
 
 #[test]
 fn the_checked_in_schema_is_the_types() {
-    assert_same(&at_root("schemas/config.schema.json"), &whyflow::config::reference::schema_text());
+    assert_same(
+        Path::new("schemas/config.schema.json"),
+        &whyflow::config::reference::schema_text(),
+    );
     let printed = said(&whyflow(&["check", "--schema"]));
     assert_eq!(printed, whyflow::config::reference::schema_text());
 }
 
 #[test]
 fn the_config_page_describes_the_types() {
-    assert_same(&at_root("docs/config.md"), &whyflow::config::reference::page());
+    assert_same(Path::new("docs/config.md"), &whyflow::config::reference::page());
 }
 
 #[test]

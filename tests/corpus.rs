@@ -41,7 +41,7 @@ use score::{Score, Table};
 const WRONG_SHOWN: usize = 3;
 
 fn folder() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/policy-corpus");
+    let beside = || PathBuf::from("../shared/policy-corpus");
     let folder = std::env::var_os("WHYFLOW_POLICY_CORPUS").map_or_else(beside, PathBuf::from);
     folder.is_dir().then_some(folder)
 }

@@ -17,7 +17,7 @@ fn whyflow(args: &[&str]) -> Output {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_whyflow"));
-    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(args);
     command
 }
 
@@ -285,7 +285,7 @@ fn reached(pair: &Value, protocol: &str, port: u64) -> Value {
 
 #[test]
 fn the_page_shows_what_the_commands_print() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/explain.md");
+    let page = Path::new("docs/explain.md");
     let kept = std::fs::read_to_string(&page).unwrap();
     let mut written = String::new();
     let mut rest = kept.as_str();

@@ -24,11 +24,16 @@ struct Sum {
     connections_started: u64,
 }
 
-/// One conversation, as the program that began it wrote it down.
+/// The conversations of one address pair, ports included, as the program that began them wrote them down: the kernel gives an
+/// ephemeral port out again, so that there may be more than one.
 #[derive(Clone, Debug, Default)]
 struct Conversation {
     protocol: String,
+    /// How many there were.
+    opened: u64,
+    /// When the first one was opened.
     opened_at: u64,
+    /// When the last one was closed; 0 while one is open.
     closed_at: u64,
     sent: u64,
     received: u64,
@@ -80,7 +85,7 @@ fn each_conversation_is_in_the_files_as_its_programs_logged_it() {
         } else {
             tcp += 1;
             let what = format!("{local} > {remote}: {one:?}, {source:?}");
-            assert_eq!(source.connections_started, 1, "{what}");
+            assert_eq!(source.connections_started, one.opened, "{what}");
             assert!(source.bytes_out > one.sent && source.bytes_in > one.received, "{what}");
         }
         // The far side is a pod's or the outside's; where it is a pod's, it saw the same.
@@ -112,7 +117,13 @@ fn conversations(lab: &Lab) -> BTreeMap<(SocketAddr, SocketAddr), Conversation> 
             one.sent_datagrams += event.amounts.sent_datagrams;
             one.received_datagrams += event.amounts.received_datagrams;
             match event.event {
-                What::Opened => one.opened_at = event.at,
+                What::Opened => {
+                    one.opened += 1;
+                    one.closed_at = 0;
+                    if one.opened == 1 {
+                        one.opened_at = event.at;
+                    }
+                }
                 What::Closed => one.closed_at = event.at,
                 _ => {}
             }

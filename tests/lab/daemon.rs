@@ -60,8 +60,8 @@ pub(crate) fn lab(objects: Vec<Object>, lies: &[Lie]) -> Lab {
 
 /// The manifests of the demo.
 pub(crate) fn demo_objects() -> Vec<Object> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/manifests");
-    lab::manifests::read(&folder).unwrap()
+    let folder = Path::new("lab/manifests");
+    lab::manifests::read(folder).unwrap()
 }
 
 /// What every pod's interface has carried, by `NETNS NAME`, from the kernel.

@@ -38,8 +38,8 @@ const LIES: &[(&str, &str, CallOutcome)] = &[
 ];
 
 fn demo(lies: &[Lie]) -> Lab {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
-    let objects = manifests::read(&folder).unwrap();
+    let folder = Path::new("manifests");
+    let objects = manifests::read(folder).unwrap();
     Lab::up(Spec::new(&name(), objects, program()).lying(lies)).unwrap()
 }
 

@@ -116,7 +116,7 @@ fn a_lab_that_was_killed_while_it_was_made_is_taken_down() {
     if !testing::may_make_namespaces("a test of the lab") {
         return;
     }
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+    let manifests = "manifests";
     // The demo has sixteen namespaces; the last kill is when its programs start.
     for namespaces in [1, 2, 4, 8, 15] {
         let name = name();
@@ -139,7 +139,7 @@ fn a_lab_whose_maker_has_gone_is_found_and_taken_down() {
         return;
     }
     let name = name();
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+    let manifests = "manifests";
     let made = Command::new(&program().path).args(["up", &name, manifests]).status().unwrap();
     assert!(made.success());
     let lab = Lab::attach(&name).unwrap();

@@ -81,10 +81,16 @@ pub fn python(what: &str) -> Option<PathBuf> {
     }
 }
 
-/// The folder of the independent readers.
+/// The folder of the independent readers, above the package whose tests run: Cargo runs them in its folder. (A path that is
+/// compiled in would be that of the clone that built this crate first.)
+///
+/// # Panics
+/// When there is none above.
 #[must_use]
 pub fn readers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("readers")
+    let package = std::env::current_dir().unwrap_or_default();
+    let mut above = package.ancestors().map(|folder| folder.join("tests/readers"));
+    above.find(|readers| readers.is_dir()).expect("a folder tests/readers above the package")
 }
 
 /// Makes the environment unless it is as the requirements ask; one process at a time.
