@@ -8,7 +8,7 @@ use exporters::metrics::Metrics;
 use exporters::parquet::ParquetFolder;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Intake, Taken};
-use exporters::stdout::Stdout;
+use exporters::stdout::{Stdout, Writer};
 use exporters::{Exporter, Spool};
 use futures::stream;
 use pipelines::edge::Receiver;
@@ -41,7 +41,11 @@ fn start(
                 .with_context(|| format!("exporter `{}`", run.name))?;
             spawn(spool, folder, run, shutdown)
         }
-        SinkConfig::Stdout(config) => spawn(spool, Stdout::open(&config), run, shutdown),
+        SinkConfig::Stdout(config) => {
+            let writer = Writer::start(Stdout::open(&config))
+                .with_context(|| format!("exporter `{}`: a thread to write on", run.name))?;
+            spawn(spool, writer, run, shutdown)
+        }
     })
 }
 

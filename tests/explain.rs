@@ -286,7 +286,7 @@ fn reached(pair: &Value, protocol: &str, port: u64) -> Value {
 #[test]
 fn the_page_shows_what_the_commands_print() {
     let page = Path::new("docs/explain.md");
-    let kept = std::fs::read_to_string(&page).unwrap();
+    let kept = std::fs::read_to_string(page).unwrap();
     let mut written = String::new();
     let mut rest = kept.as_str();
     let mut commands = 0;
@@ -306,7 +306,7 @@ fn the_page_shows_what_the_commands_print() {
     written += rest;
     assert_eq!(commands, 3);
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&page, &written).unwrap();
+        std::fs::write(page, &written).unwrap();
     } else {
         assert!(
             kept == written,

@@ -139,7 +139,10 @@ impl<E: Exporter> Run<E> {
 
     async fn deliver(&mut self, chunk: Chunk) {
         while !self.shutdown.stop.is_cancelled() {
-            let result = self.exporter.export(&chunk).await;
+            let result = tokio::select! {
+                result = self.exporter.export(&chunk) => result,
+                () = self.shutdown.stop.cancelled() => return,
+            };
             match result {
                 Ok(receipt) => return self.settle(receipt).await,
                 Err(ExportError::Permanent { source }) => {
@@ -161,7 +164,10 @@ impl<E: Exporter> Run<E> {
 
     async fn finish(&mut self) {
         while !self.shutdown.stop.is_cancelled() {
-            let result = self.exporter.finish().await;
+            let result = tokio::select! {
+                result = self.exporter.finish() => result,
+                () = self.shutdown.stop.cancelled() => return,
+            };
             match result {
                 Ok(receipt) => return self.settle(receipt).await,
                 Err(error) => self.wait_after_export(error).await,

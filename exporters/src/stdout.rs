@@ -1,15 +1,16 @@
 //! Standard output: a table on a terminal, JSON lines otherwise.
 
 pub mod table;
+mod writer;
 
 use std::io::{self, IsTerminal, Write};
 
-use schemas::columns;
 use schemas::json::FlowJson;
 
 use crate::config::{Format, StdoutConfig};
-use crate::exporter::{Chunk, ExportError, Exporter, Receipt};
 use table::Table;
+
+pub use writer::Writer;
 
 /// Writes every row to a stream.
 #[derive(Debug)]
@@ -66,16 +67,6 @@ impl<W: Write> Stdout<W> {
         }
         self.to.write_all(text.as_bytes())?;
         self.to.flush()
-    }
-}
-
-impl<W: Write + Send + 'static> Exporter for Stdout<W> {
-    const NAME: &'static str = "stdout";
-
-    async fn export(&mut self, chunk: &Chunk) -> Result<Receipt, ExportError> {
-        let rows = columns::read(&chunk.rows).map_err(ExportError::passing)?;
-        self.write(&rows).map_err(ExportError::passing)?;
-        Ok(Receipt::up_to(chunk.position))
     }
 }
 

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::slow_reader::SlowReader;
+
 /// The program under test.
 pub(crate) const WHYFLOW: &str = env!("CARGO_BIN_EXE_whyflow");
 
@@ -26,6 +28,8 @@ pub(crate) struct Wish {
     pub(crate) uplinks: bool,
     pub(crate) window_seconds: u32,
     pub(crate) drain_milliseconds: u32,
+    /// Whether it also writes JSON lines to a reader that takes a little at a time.
+    pub(crate) slow_reader: bool,
 }
 
 /// A daemon that ends, and whose pins go, when it is dropped.
@@ -34,6 +38,7 @@ pub(crate) struct Daemon {
     port: u16,
     instance: String,
     child: Option<Child>,
+    slow: Option<SlowReader>,
 }
 
 /// What an interface carried: `in` is what went to the pod.
@@ -111,6 +116,7 @@ impl Default for Wish {
             uplinks: true,
             window_seconds: 5,
             drain_milliseconds: 500,
+            slow_reader: false,
         }
     }
 }
@@ -122,7 +128,8 @@ impl Daemon {
     pub(crate) fn start(lab: &Lab, wish: Wish) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
-        let mut daemon = Self { folder, port, instance: name(), child: None };
+        let mut daemon = Self { folder, port, instance: name(), child: None, slow: None };
+        daemon.slow = wish.slow_reader.then(SlowReader::default);
         let config = daemon.config(lab, wish);
         std::fs::write(daemon.path("config.yaml"), config).unwrap();
         daemon.start_again();
@@ -130,7 +137,8 @@ impl Daemon {
     }
 
     fn config(&self, lab: &Lab, wish: Wish) -> String {
-        let Wish { detail, evidence, uplinks, window_seconds, drain_milliseconds } = wish;
+        let Wish { detail, evidence, uplinks, window_seconds, drain_milliseconds, .. } = wish;
+        let slow = if wish.slow_reader { "  slow: {stdout: {form: json}}" } else { "" };
         let uplinks = if uplinks { "'up*'" } else { "" };
         let (instance, port, folder) = (&self.instance, self.port, self.folder.path().display());
         let netns: Vec<_> = lab
@@ -153,6 +161,7 @@ policy: {{enforced: [kubernetes]}}
 aggregate: {{detail: {detail}, window_seconds: {window_seconds}}}
 exporters:
   history: {{parquet: {{folder: '{folder}/history', roll_seconds: 5}}}}
+{slow}
 api: {{listen: '127.0.0.1:{port}'}}
 "
         )
@@ -169,11 +178,20 @@ api: {{listen: '127.0.0.1:{port}'}}
         let config = self.path("config.yaml");
         let mut command = Command::new(WHYFLOW);
         command.arg("run").arg("-c").arg(config).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        self.child = Some(command.spawn().unwrap());
+        if self.slow.is_some() {
+            command.stdout(Stdio::piped()).stderr(log);
+        } else {
+            command.stdout(log.try_clone().unwrap()).stderr(log);
+        }
+        let mut child = command.spawn().unwrap();
+        if let (Some(slow), Some(stdout)) = (&mut self.slow, child.stdout.take()) {
+            slow.read(stdout);
+        }
+        self.child = Some(child);
         testing::eventually("a ready daemon", Duration::from_mins(1), || {
             let child = self.child.as_mut().unwrap();
             if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
                 panic!("the daemon ended with {status}:\n{}", self.log());
             }
             self.get("/readyz").filter(|reply| reply.starts_with("HTTP/1.1 200")).map(drop)
@@ -184,6 +202,9 @@ api: {{listen: '127.0.0.1:{port}'}}
     pub(crate) fn stop(&mut self) {
         let mut child = self.child.take().expect("it does not run");
         signal(&child, Signal::SIGTERM);
+        if let Some(slow) = &self.slow {
+            slow.hurry();
+        }
         let status = child.wait().unwrap();
         assert!(status.success(), "the daemon ended with {status}:\n{}", self.log());
     }
@@ -193,6 +214,11 @@ api: {{listen: '127.0.0.1:{port}'}}
         let mut child = self.child.take().expect("it does not run");
         signal(&child, Signal::SIGKILL);
         child.wait().unwrap();
+    }
+
+    /// What the slow reader has read, line by line, when the daemon has ended.
+    pub(crate) fn slowly_read(&mut self) -> Vec<String> {
+        self.slow.take().expect("there is no slow reader").finish()
     }
 
     /// The folder of Parquet files.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod daemon;
+mod slow_reader;
 
 mod at_that_time;
 mod conversations;
