@@ -20,7 +20,7 @@
 #include "store.h"
 #include "packet.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 /* The number of the network namespace. */
 volatile const __u32 NETNS = 0;

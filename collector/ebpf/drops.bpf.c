@@ -99,7 +99,7 @@ static __always_inline long load(const struct headers *from, __u32 at, void *to,
 #define LOAD(from, offset, to, length) load(from, offset, to, length)
 #include "parse.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 #define PTR_MASK (~7UL)
 #define CTINFO_MASK 7UL
