@@ -397,15 +397,15 @@ impl Failed {
     fn named(self, file: &Arc<str>) -> Broken {
         let at_start = |field: &str| {
             let mut lines = self.text.lines().filter_map(|line| line.strip_prefix(field));
-            lines.find_map(|rest| rest.strip_prefix(':')).map(scalar_of)
+            lines.find_map(|rest| rest.strip_prefix(':')).and_then(word_of)
         };
         let in_meta = |field: &str| {
             let meta = self.text.lines().skip_while(|line| !line.starts_with("metadata:")).skip(1);
             let mut meta = meta.take_while(|line| line.starts_with(' '));
             meta.find_map(|line| line.strip_prefix("  ")?.strip_prefix(field)?.strip_prefix(':'))
-                .map(scalar_of)
+                .and_then(word_of)
         };
-        let kind = at_start("kind").filter(|kind| !kind.is_empty() && !kind.ends_with("List"));
+        let kind = at_start("kind").filter(|kind| !kind.ends_with("List"));
         let (api_version, namespace, name) = match kind {
             Some(_) => (at_start("apiVersion"), in_meta("namespace"), in_meta("name")),
             None => (None, None, None),
@@ -421,9 +421,13 @@ impl Failed {
     }
 }
 
-fn scalar_of(rest: &str) -> Arc<str> {
+/// A name, a kind or a version; nothing where the text is no such word.
+fn word_of(rest: &str) -> Option<Arc<str>> {
     let bare = rest.split(" #").next().unwrap_or_default().trim();
-    bare.trim_matches(|quote| quote == '"' || quote == '\'').into()
+    let word = bare.trim_matches(|quote| quote == '"' || quote == '\'');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"./:-_".contains(&byte);
+    (word.starts_with(|first: char| first.is_ascii_alphanumeric()) && word.bytes().all(is_plain))
+        .then(|| word.into())
 }
 
 #[cfg(test)]

@@ -69,6 +69,15 @@ fn a_broken_document_is_named_and_its_neighbours_are_read() {
 }
 
 #[test]
+fn a_document_whose_kind_is_no_word_could_be_anything() {
+    for text in ["kind: [\n", "kind: {a\nmetadata:\n  name: x\n", "kind: 'a b\n"] {
+        let found = parse_yaml(text);
+        assert_eq!(found.broken.len(), 1, "{text}");
+        assert_eq!(found.broken[0].kind, None, "{text}");
+    }
+}
+
+#[test]
 fn a_document_without_a_name_or_a_kind_is_named() {
     let found = parse_yaml("apiVersion: v1\nkind: Pod\n---\nkind: Pod\n---\nreplicas: 3\n");
     let problems: Vec<_> = found.broken.iter().map(ToString::to_string).collect();
