@@ -1,7 +1,7 @@
 //! The wires: namespaces, veths, addresses and routes, as `ip -batch` commands.
 //!
 //! ```text
-//!  pod eth0 ── podXXXXXXXX [ node-a ] up0 ── up-0 [ switch: br0 ] up-1 ── up0 [ node-b ] …
+//!  pod eth0 ── pod7cba6f02 [ node-a ] up0 ── up-0 [ switch: br0 ] up-1 ── up0 [ node-b ] …
 //!                                                      └── up-out ── eth0 [ outside ]
 //! ```
 //!
