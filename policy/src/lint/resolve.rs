@@ -43,6 +43,10 @@ pub(super) fn check(compiled: &Compiled, endpoints: &[&Endpoint], findings: &mut
             let message = "selects none of the endpoints given".to_owned();
             findings.warn(FindingKind::SelectsNothing, policy, "spec", message);
         }
+        if let Some(namespace) = scene.missing_namespace(policy) {
+            let message = format!("there is no Namespace {namespace} among those given");
+            findings.warn(FindingKind::Unresolved, policy, "metadata.namespace", message);
+        }
         for (direction, rules) in lists(policy) {
             for rule in rules {
                 scene.check_rule(policy, direction, rule, findings);
@@ -119,6 +123,15 @@ impl<'a> Scene<'a> {
             }
         }
         selected
+    }
+
+    /// The policy's namespace, where others are given, and neither it nor anyone in it is.
+    fn missing_namespace<'b>(&self, policy: &'b Policy) -> Option<&'b str> {
+        let namespace = &*policy.name.namespace;
+        let given = &self.compiled.facts.namespaces;
+        let is_there = given.contains_key(namespace)
+            || self.endpoints.iter().any(|endpoint| *endpoint.namespace == *namespace);
+        (!namespace.is_empty() && !given.is_empty() && !is_there).then_some(namespace)
     }
 
     /// An endpoint that talks to itself, so that it can be asked as either end.

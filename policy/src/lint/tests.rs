@@ -266,3 +266,15 @@ fn names_that_nothing_answers_to_are_named() {
         ["Unresolved a.yaml:0: HostEndpoint h: spec.profiles: there is no Profile mine"]
     );
 }
+
+#[test]
+fn a_namespace_that_is_not_among_those_given_is_named() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: ops}";
+    let policy = network_policy("a", "{podSelector: {}}").replace("shop", "shpo");
+    let found_there = found(&format!("{policy}\n---\n{namespace}"));
+    let message = "metadata.namespace: there is no Namespace shpo among those given";
+    assert!(found_there.iter().any(|line| line.ends_with(message)), "{found_there:?}");
+    assert!(!found(&policy).iter().any(|line| line.ends_with(message)));
+    let known = network_policy("a", "{podSelector: {}}");
+    assert_eq!(found(&format!("{known}\n---\n{namespace}")), [""; 0]);
+}
