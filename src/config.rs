@@ -19,6 +19,7 @@ use std::path::Path;
 
 use document::Node;
 use problem::{Problem, Problems, Wrong};
+use serde::de::DeserializeOwned;
 pub use settings::Settings;
 use written::Config;
 
@@ -59,6 +60,48 @@ pub fn parse(
         _ => {}
     }
     Err(Problems::new(file, problems))
+}
+
+/// A YAML text of any form that has a schema, read with every error at once.
+///
+/// # Errors
+/// All that is wrong with the text, in the order of its lines.
+pub(crate) fn conforming<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    schema: &serde_json::Value,
+) -> Result<(T, Lines), Problems> {
+    let mut problems = Vec::new();
+    let document = yaml::parse(text).map_err(|problem| Problems::new(file, vec![problem]))?;
+    let value = conform::conform(&document, schema, &mut problems);
+    match value.map(serde_json::from_value) {
+        Some(Ok(read)) if problems.is_empty() => return Ok((read, Lines(document))),
+        Some(Err(error)) if problems.is_empty() => {
+            problems.push(Problem::at(&document, "", error.to_string()));
+        }
+        _ => {}
+    }
+    Err(Problems::new(file, problems))
+}
+
+/// Where the fields of a YAML text stand.
+pub(crate) struct Lines(Node);
+
+impl Lines {
+    /// The places of a text, if it is YAML.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        yaml::parse(text).ok().map(Self)
+    }
+
+    /// The line, from 1, of the field at this path, or of as much of the path as is written.
+    pub(crate) fn line(&self, field: &str) -> u64 {
+        self.0.line_of(field)
+    }
+
+    /// What is wrong with a field that could be read.
+    pub(crate) fn wrong(&self, field: &str, message: impl Into<String>) -> Problem {
+        Problem { line: self.line(field), ..Problem::at(self.0.nearest(field), field, message) }
+    }
 }
 
 /// Adds what reading found, but for what may only follow from an error that is named already.

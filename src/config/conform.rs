@@ -316,9 +316,11 @@ impl Asked<'_> {
 impl std::fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (least, most) = bounds(self.0);
-        let kind = ["object", "array", "boolean", "integer", "number", "string"]
+        let mut kinds = ["object", "array", "boolean", "integer", "number", "string"]
             .into_iter()
-            .find(|kind| self.takes(kind));
+            .filter(|kind| self.takes(kind));
+        let kind = kinds.next();
+        let rest = kinds.next();
         match kind {
             Some("object") => f.write_str("a section of fields"),
             Some("array") => f.write_str("a list, as in `[a, b]`"),
@@ -326,10 +328,15 @@ impl std::fmt::Display for Asked<'_> {
             Some(kind @ ("integer" | "number")) => {
                 f.write_str(if kind == "integer" { "a whole number" } else { "a number" })?;
                 match (least, most) {
-                    (Some(least), Some(most)) => write!(f, " from {least} to {most}"),
-                    (Some(least), None) => write!(f, " from {least} up"),
-                    (None, Some(most)) => write!(f, " up to {most}"),
-                    (None, None) => Ok(()),
+                    (Some(least), Some(most)) => write!(f, " from {least} to {most}")?,
+                    (Some(least), None) => write!(f, " from {least} up")?,
+                    (None, Some(most)) => write!(f, " up to {most}")?,
+                    (None, None) => {}
+                }
+                if rest == Some("string") {
+                    f.write_str(", or text that is not empty")
+                } else {
+                    Ok(())
                 }
             }
             Some("string") if self.0["minLength"].as_u64() > Some(0) => {

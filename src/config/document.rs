@@ -45,6 +45,22 @@ impl Node {
         node
     }
 
+    /// The line where the field at this path is named, or the nearest section above it that is
+    /// written.
+    pub(super) fn line_of(&self, path: &str) -> u64 {
+        let (mut node, mut line) = (self, self.line);
+        for step in steps(path) {
+            let named = match &node.value {
+                Value::Map(entries) => entries.iter().find(|entry| entry.name() == step),
+                _ => None,
+            };
+            let Some(child) = node.child(step) else { break };
+            line = named.map_or(child.line, |entry| entry.key.line);
+            node = child;
+        }
+        line
+    }
+
     /// Whether the field at this path is written.
     pub(super) fn has(&self, path: &str) -> bool {
         steps(path).try_fold(self, Self::child).is_some()

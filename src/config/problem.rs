@@ -58,13 +58,13 @@ impl Wrong {
 // === impl Problems ===
 
 impl Problems {
-    pub(super) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort();
         problems.dedup();
         Self { file: file.to_owned(), problems }
     }
 
-    pub(super) fn of_file(file: &str, message: String) -> Self {
+    pub(crate) fn of_file(file: &str, message: String) -> Self {
         let problem = Problem { line: 0, column: 0, field: String::new(), message };
         Self::new(file, vec![problem])
     }
