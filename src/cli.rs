@@ -7,14 +7,17 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{check, explain, flows, lab, reach, record, replay, run, status, unload};
+use crate::{
+    check, explain, flows, impact, lab, lint, reach, record, replay, run, status, unload, verify,
+};
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: answered, or ran and ended with nothing lost.
     Answered,
-    /// 1: a finding, as in an error in a config that `check` read.
+    /// 1: a finding: an error in what `check` or `lint` read, a surprise of `verify`, a denial that
+    /// `impact` foresees.
     Finding,
     /// 2: could not answer, or not from everything that was given.
     NotAnswered,
@@ -33,6 +36,10 @@ const EXAMPLES: &str = "\
 Examples:
   whyflow explain --manifests cluster/ shop/frontend shop/cart 8080
                                                    may it, and which rule says so?
+  whyflow lint --manifests cluster/                what is wrong with these policies?
+  whyflow verify --manifests cluster/ cases.yaml   do they do what they are meant to?
+  whyflow impact --manifests cluster/ --proposed new.yaml --reach
+                                                   what would this policy change?
   whyflow check -c pipelines/all-in-one.yaml       what is wrong with this config?
   whyflow run -c pipelines/all-in-one.yaml         collect, explain and export flows";
 
@@ -47,6 +54,12 @@ pub enum Command {
     Explain(explain::Args),
     /// Say what every pair may open
     Reach(reach::Args),
+    /// Say what is wrong with policies
+    Lint(lint::Args),
+    /// Ask policies the questions of a file, and say which answers are not the expected ones
+    Verify(verify::Args),
+    /// Say which flows, or which pairs, proposed policies would allow or deny anew
+    Impact(Box<impact::Args>),
     /// List or follow flows, of a running daemon or a folder of Parquet files
     Flows(Box<flows::Args>),
     /// Say how a running daemon is: hooks, features, losses, lag
@@ -81,6 +94,9 @@ impl Cli {
         match self.command {
             Command::Explain(args) => explain::run(&args),
             Command::Reach(args) => reach::run(&args),
+            Command::Lint(args) => lint::run(&args),
+            Command::Verify(args) => verify::run(&args),
+            Command::Impact(args) => impact::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(args),
             Command::Flows(args) => flows::run(&args),

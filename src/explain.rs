@@ -17,6 +17,7 @@ use crate::{objects, terminal};
 
 pub use answer::Answer;
 pub use ask::Asker;
+pub(crate) use ask::families;
 pub use asked::Asked;
 
 const USAGE: &str = "\

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::cli::Exit;
 use crate::client::{self, Daemon, Lines};
 use crate::clock;
-use asked::Asked;
+pub(crate) use asked::Asked;
 use screen::Screen;
 
 /// Which flows, from where, and how to print them.

@@ -30,7 +30,10 @@ pub mod objects;
 
 pub mod check;
 pub mod explain;
+pub mod impact;
+pub mod lint;
 pub mod reach;
+pub mod verify;
 
 pub mod client;
 pub mod flows;

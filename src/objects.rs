@@ -3,6 +3,7 @@
 
 pub mod alike;
 mod doubts;
+mod gather;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,11 +12,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use cluster::manifests::{self, Manifests};
 use cluster::{Broken, Index, Key, Limits, Object, Tables, View};
-use policy::{Assume, Compiled, Document, Problem, Settings, Severity};
-use schemas::UnixNanos;
+use policy::{
+    Assume, Compiled, Document, Explanation, Judgement, Problem, Question, Settings, Severity,
+};
+use schemas::{Protocol, UnixNanos};
 use serde_json::{Value, json};
 
 pub use doubts::Doubts;
+pub use gather::gather;
 
 /// The time that offline questions are about: after everything that the manifests say.
 pub const NOW: UnixNanos = UnixNanos::MAX;
@@ -193,6 +197,40 @@ impl Described {
     pub fn warnings(&self) -> Vec<String> {
         let warnings = self.problems.iter().filter(|one| one.severity == Severity::Warning);
         warnings.map(ToString::to_string).collect()
+    }
+
+    /// The policies' answer with its reasons, and what an object that could not be read leaves open.
+    /// `names` and `what` are as the question was asked.
+    pub fn explain(
+        &self,
+        question: &Question<'_>,
+        mut judgement: Judgement,
+        names: (&str, &str),
+        what: (Protocol, u16),
+    ) -> Explanation {
+        let reasons = self.policies.explain(question, &judgement);
+        let ends = (question.from.endpoint, question.to.endpoint);
+        let blamed = self.doubts.apply(ends, &mut judgement);
+        let mut explanation = Explanation::new(names, what, &judgement, reasons);
+        if let Some(source) = blamed {
+            let open = format!("{source} could not be read and could change this; as read: ");
+            explanation.sentence.insert_str(0, &open);
+        }
+        explanation
+    }
+
+    /// Names on standard error what is wrong and was not before; says whether that leaves nothing
+    /// out.
+    pub fn report_beside(&self, before: &Self) -> bool {
+        let (known, already) = (before.warnings(), before.errors());
+        for warning in self.warnings().iter().filter(|one| !known.contains(one)) {
+            eprintln!("warning: {warning}");
+        }
+        let errors = self.errors();
+        for error in errors.iter().filter(|one| !already.contains(one)) {
+            eprintln!("error: {error}");
+        }
+        errors.is_empty()
     }
 
     /// Names on standard error what is wrong; says whether everything given could be used.

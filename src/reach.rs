@@ -1,6 +1,8 @@
 //! `whyflow reach`: the allowed connections of every pair.
 
+pub mod differences;
 mod outside;
+mod picture;
 mod rows;
 mod ways;
 
@@ -16,6 +18,7 @@ use serde::Serialize;
 use crate::cli::Exit;
 use crate::explain::{assumed, readings};
 use crate::objects::{self, Described};
+use crate::terminal;
 
 use rows::Row;
 
@@ -23,6 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   whyflow reach --manifests cluster/
   whyflow reach --manifests cluster/ --json | jq 'select(.to == \"shop/cart\")'
+  whyflow reach --manifests cluster/ --format csv > reach.csv
+  whyflow reach --manifests cluster/ --format dot | dot -Tsvg > reach.svg
 
 A workload stands for its pods where no policy can tell them apart. Ports are those of TCP, UDP and
 SCTP. A pair that is not shown, or in JSON has no connections, may open none.
@@ -36,12 +41,30 @@ pub struct Args {
     /// The cluster: a folder or file of manifests
     #[arg(long, value_name = "DIR")]
     pub manifests: PathBuf,
-    /// A line of JSON for each pair instead of a table
-    #[arg(long)]
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
     /// Read the API in another way where independent sources do
     #[arg(long, value_name = "READING", value_delimiter = ',', value_parser = readings())]
     pub assume: Vec<String>,
+}
+
+/// How the pairs are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A row for each pair that may open something
+    Table,
+    /// A line for each range of ports, under a header
+    Csv,
+    /// A line of JSON for each pair
+    Json,
+    /// A picture for Graphviz
+    Dot,
+    /// A picture for Mermaid, as in a page of Markdown
+    Mermaid,
 }
 
 /// What one row may open to another.
@@ -66,11 +89,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     let described = objects::read(&args.manifests, assumed(&args.assume))?;
     let used_all = described.report();
     let mut out = BufWriter::new(io::stdout().lock());
-    let is_whole = if args.json {
-        print_json(&described, &mut out)?
-    } else {
-        print_table(&described, &mut out)?
-    };
+    let format = if args.json { Format::Json } else { args.format };
+    let is_whole = print(&described, format, &mut out)?;
     out.flush().context(CANNOT_WRITE)?;
     Ok(if used_all && is_whole { Exit::Answered } else { Exit::NotAnswered })
 }
@@ -78,31 +98,39 @@ pub fn run(args: &Args) -> Result<Exit> {
 const CANNOT_WRITE: &str = "cannot write to standard output";
 
 /// Says whether no verdict is left open by a policy that is not read.
-fn print_json(described: &Described, out: &mut impl Write) -> Result<bool> {
-    let mut is_whole = true;
+fn print(described: &Described, format: Format, out: &mut impl Write) -> Result<bool> {
+    if format == Format::Csv {
+        writeln!(out, "from,to,protocol,first_port,last_port,verdict,egress,ingress")
+            .context(CANNOT_WRITE)?;
+    }
+    let (mut reaching, mut is_whole) = (Vec::new(), true);
     pairs(described, |pair| {
         is_whole &= pair.is_whole();
-        let line = serde_json::to_string(&pair).context("cannot write a pair as JSON")?;
-        writeln!(out, "{line}").context(CANNOT_WRITE)
-    })?;
-    Ok(is_whole)
-}
-
-/// Says whether no verdict is left open by a policy that is not read.
-fn print_table(described: &Described, out: &mut impl Write) -> Result<bool> {
-    let mut rows = Vec::new();
-    let mut is_whole = true;
-    pairs(described, |pair| {
-        is_whole &= pair.is_whole();
-        if !pair.connections.is_empty() {
-            rows.push([pair.from, pair.to, said(&pair.connections)]);
+        match format {
+            Format::Json => {
+                let line = serde_json::to_string(&pair).context("cannot write a pair as JSON")?;
+                writeln!(out, "{line}").context(CANNOT_WRITE)?;
+            }
+            Format::Csv => out.write_all(pair.csv().as_bytes()).context(CANNOT_WRITE)?,
+            _ if pair.connections.is_empty() => {}
+            _ => reaching.push(pair),
         }
         Ok(())
     })?;
-    let table = crate::terminal::table(["FROM", "TO", "MAY OPEN"], rows);
-    let table = if table.is_empty() { "No pair may open a connection.\n" } else { &table };
-    write!(out, "{table}").context(CANNOT_WRITE)?;
+    let text = match format {
+        Format::Table => table(reaching),
+        Format::Dot => picture::dot(&reaching),
+        Format::Mermaid => picture::mermaid(&reaching),
+        Format::Json | Format::Csv => String::new(),
+    };
+    out.write_all(text.as_bytes()).context(CANNOT_WRITE)?;
     Ok(is_whole)
+}
+
+fn table(pairs: Vec<Pair>) -> String {
+    let row = |pair: Pair| [pair.from, pair.to, said(&pair.connections)];
+    let table = terminal::table(["FROM", "TO", "MAY OPEN"], pairs.into_iter().map(row));
+    if table.is_empty() { "No pair may open a connection.\n".to_owned() } else { table }
 }
 
 // === impl Pair ===
@@ -111,6 +139,24 @@ impl Pair {
     fn is_whole(&self) -> bool {
         self.connections.iter().all(|one| one.verdict != Verdict::Incomplete)
     }
+
+    /// A line for each range of ports (RFC 4180, with line ends of this system).
+    fn csv(&self) -> String {
+        let ends = [csv_field(&self.from), csv_field(&self.to)].join(",");
+        let line = |one: &Reach| {
+            let Reach { protocol, first, last, verdict, egress, ingress } = one;
+            format!("{ends},{protocol},{first},{last},{verdict},{egress},{ingress}\n")
+        };
+        self.connections.iter().map(line).collect()
+    }
+}
+
+/// Quoted where it has to be.
+fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text.to_owned()
 }
 
 /// Calls `each` with every pair: first those within the cluster, then those with addresses outside.

@@ -230,6 +230,75 @@ fn what_is_replayed_into_files_is_listed_from_them() {
     assert_eq!(rows(&named)[0]["source"]["name"], "frontend");
 }
 
+/// The folder of Parquet files that a minute in the shop leaves, at a detail.
+fn history_of_a_minute(folder: &TempDir, detail: &str) -> std::path::PathBuf {
+    let recording = minute();
+    let config = config(folder, recording.path(), 0.0);
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}aggregate: {{detail: {detail}}}\n")).unwrap();
+    whyflow(&["run", "-c", path(&config)]);
+    folder.path().join("history")
+}
+
+/// What a policy that lets the frontend in, instead of the batch, would change of recorded flows.
+fn impact(folder: &TempDir, history: &Path, more: &[&str]) -> Output {
+    let manifest = |name: &str, allowed: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, policy(allowed).to_string()).unwrap();
+        file
+    };
+    let (now, proposed) = (manifest("now.json", "batch"), manifest("proposed.json", "frontend"));
+    let args = ["impact", "--manifests", path(&now), "--proposed", path(&proposed)];
+    let args = [&args[..], &["--flows", path(history)], more].concat();
+    Command::new(env!("CARGO_BIN_EXE_whyflow")).args(args).output().unwrap()
+}
+
+#[test]
+fn what_a_proposed_policy_would_deny_is_told_from_recorded_flows() {
+    for detail in ["pod", "connection"] {
+        let folder = tempfile::tempdir().unwrap();
+        let history = history_of_a_minute(&folder, detail);
+        let output = impact(&folder, &history, &["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let changes = rows(&output);
+        let of = |name: &str| {
+            let name = json!(format!("shop/{name}"));
+            changes.iter().find(|change| change["from"] == name).unwrap()
+        };
+        let (denied, allowed) = (of("batch"), of("frontend"));
+        assert_eq!(changes.len(), 2, "{changes:#?}");
+        assert_eq!((&denied["first"], &denied["last"]), (&json!(8080), &json!(8080)));
+        assert_eq!(
+            (&denied["before"]["verdict"], &denied["after"]["verdict"]),
+            (&json!("allow"), &json!("deny"))
+        );
+        assert!(denied["after"]["sentence"].as_str().unwrap().contains("app=batch"), "{denied}");
+        // Two calls, one of them denied by the policy of its time.
+        assert_eq!(denied["flows"]["connections"], 2, "{denied}");
+        assert_eq!(allowed["after"]["verdict"], "allow");
+        let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            notes.contains("recorded with another verdict than these manifests give"),
+            "{notes}"
+        );
+        let frontend = impact(&folder, &history, &["--name", "frontend"]);
+        assert_eq!(frontend.status.code(), Some(0), "{frontend:?}");
+        let nobody = impact(&folder, &history, &["--name", "nobody"]);
+        assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+    }
+}
+
+#[test]
+fn recorded_flows_of_workloads_are_not_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = history_of_a_minute(&folder, "workload");
+    let output = impact(&folder, &history, &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("of detail `workload` refused"), "{notes}");
+    assert!(notes.contains("aggregate.detail: pod"), "{notes}");
+}
+
 #[test]
 fn a_recording_that_is_not_there_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_whyflow"))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use policy::{Explanation, Judgement, Party, Question};
-use schemas::{Addr, Endpoint, Handle, Protocol, Reason, Verdict};
+use schemas::{Addr, Endpoint, Handle, Protocol, Verdict};
 
 use super::answer::{Answer, Failed};
 use super::asked::{Asked, Port};
@@ -76,29 +76,11 @@ impl<'a> Asker<'a> {
             note = destination.note;
         }
         let (way, judgement) = self.judge_all(asked, &ways)?;
-        let reasons = self.described.policies.explain(&way.question(), &judgement);
-        Ok(self.put_together(asked, (protocol, port), &way, judgement, reasons, &note))
-    }
-
-    fn put_together(
-        &self,
-        asked: &Asked,
-        what: (Protocol, u16),
-        way: &Way,
-        mut judgement: Judgement,
-        reasons: (Reason, Reason),
-        note: &str,
-    ) -> Explanation {
-        let ends = (&*way.from.0, &*way.to.0);
-        let blamed = self.described.doubts.apply(ends, &mut judgement);
         let names = (asked.from.as_str(), asked.to.as_str());
-        let mut explanation = Explanation::new(names, what, &judgement, reasons);
-        if let Some(source) = blamed {
-            let open = format!("{source} could not be read and could change this; as read: ");
-            explanation.sentence.insert_str(0, &open);
-        }
-        explanation.sentence.insert_str(0, note);
-        explanation
+        let question = way.question();
+        let mut explanation = self.described.explain(&question, judgement, names, (protocol, port));
+        explanation.sentence.insert_str(0, &note);
+        Ok(explanation)
     }
 
     /// The judgement that all ways have in common.
@@ -252,7 +234,7 @@ impl Ends<'_> {
 }
 
 /// Addresses of one family for both ends; `None` for an end that has none.
-fn families(
+pub(crate) fn families(
     from: (&Endpoint, Option<Addr>),
     to: (&Endpoint, Option<Addr>),
 ) -> Vec<(Option<Addr>, Option<Addr>)> {

@@ -9,9 +9,9 @@ use schemas::UnixNanos;
 use crate::span;
 
 /// Which flows.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Default, PartialEq, clap::Args)]
 #[command(next_help_heading = "Filters")]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// Namespace of either end
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
@@ -71,6 +71,11 @@ pub(super) struct Asked {
 // === impl Asked ===
 
 impl Asked {
+    /// Whether nothing is said: every flow is asked for.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// As the query parameters of `/api/v1/flows`.
     pub(super) fn query(&self, now: UnixNanos, follow: bool) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -87,7 +92,7 @@ impl Asked {
     ///
     /// # Errors
     /// The first flag that cannot be meant.
-    pub(super) fn question(&self, now: UnixNanos) -> Result<api::Query> {
+    pub(crate) fn question(&self, now: UnixNanos) -> Result<api::Query> {
         Ok(api::Query::parse(&self.query(now, false))?)
     }
 

@@ -12,7 +12,7 @@ use super::{Pair, Row};
 use crate::objects::Described;
 
 /// Addresses that every policy treats alike: first and last.
-type Region = (IpAddr, IpAddr);
+pub(super) type Region = (IpAddr, IpAddr);
 
 /// A pair for each range of addresses and direction; neighbours that behave alike are one range.
 pub(super) fn with(described: &Described, row: &Row) -> Vec<Pair> {
@@ -57,7 +57,7 @@ fn merged(
 }
 
 /// The address space of one family, cut where a block begins or ends.
-fn regions(nets: &[IpNet], is_v4: bool) -> Vec<Region> {
+pub(super) fn regions(nets: &[IpNet], is_v4: bool) -> Vec<Region> {
     let bits = if is_v4 { 32 } else { 128 };
     let top = u128::MAX >> (128 - bits);
     let number = |ip: IpAddr| match ip {
@@ -78,7 +78,7 @@ fn regions(nets: &[IpNet], is_v4: bool) -> Vec<Region> {
 }
 
 /// As one block where it is one.
-fn said((first, last): Region) -> String {
+pub(super) fn said((first, last): Region) -> String {
     let block = match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => {
             let mut nets = Ipv4Subnets::new(first, last, 0);

@@ -1,7 +1,7 @@
 //! What one row may open to another, by address family where that makes a difference.
 
 use policy::{Party, Reach, reach};
-use schemas::{Addr, Endpoint, Handle, Verdict};
+use schemas::{Endpoint, Handle, Verdict};
 
 use super::{PROTOCOLS, Pair, Row};
 use crate::objects::Described;
@@ -10,20 +10,8 @@ use crate::objects::Described;
 pub(super) fn between(described: &Described, from: &Row, to: &Row) -> Vec<Pair> {
     let Some((source, destination)) = one_of_each(from, to) else { return Vec::new() };
     let of_family = |is_v4: bool| {
-        let address = |endpoint: &Endpoint| {
-            endpoint.addresses.iter().copied().find(|addr| addr.is_v4() == is_v4)
-        };
-        let has = |endpoint: &Endpoint, addr: Option<Addr>| {
-            addr.is_some() || endpoint.addresses.is_empty()
-        };
-        let addrs = (address(source), address(destination));
-        (has(source, addrs.0) && has(destination, addrs.1)).then(|| {
-            connections(
-                described,
-                Party { addr: addrs.0, endpoint: source },
-                Party { addr: addrs.1, endpoint: destination },
-            )
-        })
+        let (source, destination) = parties((source, destination), is_v4)?;
+        Some(connections(described, source, destination))
     };
     let pair = |suffix: &str, connections| Pair {
         from: format!("{}{suffix}", from.name),
@@ -37,8 +25,21 @@ pub(super) fn between(described: &Described, from: &Row, to: &Row) -> Vec<Pair> 
     }
 }
 
+/// Both ends by their addresses of one family; none where one has only the other's.
+pub(super) fn parties<'a>(
+    ends: (&'a Handle<Endpoint>, &'a Handle<Endpoint>),
+    is_v4: bool,
+) -> Option<(Party<'a>, Party<'a>)> {
+    let party = |endpoint: &'a Handle<Endpoint>| {
+        let addr = endpoint.addresses.iter().copied().find(|addr| addr.is_v4() == is_v4);
+        let has = addr.is_some() || endpoint.addresses.is_empty();
+        has.then_some(Party { addr, endpoint })
+    };
+    Some((party(ends.0)?, party(ends.1)?))
+}
+
 /// Two different pods; none for a pod and itself, and for two nodes.
-fn one_of_each<'a>(
+pub(super) fn one_of_each<'a>(
     from: &'a Row,
     to: &'a Row,
 ) -> Option<(&'a Handle<Endpoint>, &'a Handle<Endpoint>)> {
@@ -54,12 +55,18 @@ fn one_of_each<'a>(
 
 /// Ports that are not denied.
 pub(super) fn connections(described: &Described, from: Party<'_>, to: Party<'_>) -> Vec<Reach> {
+    let mut found = judged(described, from, to);
+    found.retain(|one| one.verdict != Verdict::Deny);
+    found
+}
+
+/// Every port with its verdict.
+pub(super) fn judged(described: &Described, from: Party<'_>, to: Party<'_>) -> Vec<Reach> {
     let doubts = &described.doubts;
     let in_doubt = doubts.about(from.endpoint).or_else(|| doubts.about(to.endpoint)).is_some();
     let mut found = reach(&described.policies, from, to, &PROTOCOLS);
     for one in found.iter_mut().filter(|_| in_doubt) {
         one.verdict = Verdict::Incomplete;
     }
-    found.retain(|one| one.verdict != Verdict::Deny);
     found
 }
