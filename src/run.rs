@@ -76,7 +76,7 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
     let Vocabulary { interfaces, names, .. } = words.clone();
     let kernel_tables = collector::Tables { interfaces, names: names.clone() };
 
-    let spool = Spool::open(settings.spool_config(), words.clone())?;
+    let spool = Spool::open(settings.spool_config(), words)?;
     let fed = Fed::open(&settings, &mut registry).await?;
     let (knowledge, cluster, policies) = Knowledge::new(&settings, tables.cluster(), &mut registry);
     let known = knowledge.report();
@@ -104,7 +104,7 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
         recent: fed.recent(),
         registry: registry.clone(),
     };
-    let serving = fed.serve(live, words, registry.clone(), vitals)?;
+    let serving = fed.serve(live, registry.clone(), vitals)?;
     ready(&settings);
     Ending { source: source.handle, graph, delivery, serving, registry }.after(ending).await
 }

@@ -1,6 +1,7 @@
 //! The API of a running daemon: its feed from the graph, its listener, and what it says of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use api::{Api, Feed, Recent};
@@ -8,10 +9,12 @@ use exporters::spool::Vocabulary;
 use pipelines::Live;
 use pipelines::edge::Receiver;
 use prometheus_client::registry::Registry;
+use schemas::json::{FlowJson, Rereader};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock;
 use crate::config::Settings;
 use crate::vitals::Vitals;
 
@@ -27,6 +30,7 @@ pub struct Fed {
     listener: TcpListener,
     recent: Recent,
     feed: Feed,
+    keep: Duration,
 }
 
 // === impl Fed ===
@@ -40,7 +44,8 @@ impl Fed {
         let listener = api::bind(settings.listen).await?;
         let metrics = api::Metrics::register(registry);
         let (feed, recent) = api::feed(settings.api_limits(), metrics);
-        Ok(Self { listener, recent, feed })
+        let keep = settings.api_limits().age;
+        Ok(Self { listener, recent, feed, keep })
     }
 
     /// What is kept.
@@ -55,23 +60,45 @@ impl Fed {
     pub fn serve(
         self,
         live: Receiver<Live>,
-        vocabulary: Vocabulary,
         registry: Arc<Registry>,
         vitals: Vitals,
     ) -> Result<Serving> {
         let address = self.listener.local_addr().context("the API's address")?;
         tracing::info!(%address, "listening: /api/v1/flows, /api/v1/status, /metrics, /readyz");
-        let Vocabulary { interfaces, names, cluster } = vocabulary;
+        let Vocabulary { interfaces, names, cluster } = vitals.spool.vocabulary().clone();
+        let rereader = Rereader::new(interfaces.clone(), names.clone());
+        let from = clock::now().before(self.keep);
+        // Which files there are is looked up now: what is stored from here on comes by the feed.
+        let stored = vitals.spool.recent(from);
         let words = (interfaces, names, cluster);
         let api = Api::new(self.recent, words, registry, Arc::new(vitals));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let server = tokio::spawn(api::serve(self.listener, api, stopped));
-        Ok(Serving { stop, feeding: tokio::spawn(feed(live, self.feed)), server })
+        let mut feed = self.feed;
+        let restored = tokio::task::spawn_blocking(move || {
+            let rows: usize = stored.map(|rows| restore(&mut feed, &rereader, rows)).sum();
+            tracing::info!(rows, "the flows stored last are in memory again");
+            feed
+        });
+        let feeding = tokio::spawn(async move {
+            match restored.await {
+                Ok(feed) => feed_from(live, feed).await,
+                Err(error) => tracing::error!(%error, "reading back what was stored stopped"),
+            }
+        });
+        Ok(Serving { stop, feeding, server })
     }
 }
 
-async fn feed(mut live: Receiver<Live>, mut feed: Feed) {
+/// How many rows there were.
+fn restore(feed: &mut Feed, rereader: &Rereader, rows: Vec<FlowJson>) -> usize {
+    let count = rows.len();
+    feed.restore(rereader, rows);
+    count
+}
+
+async fn feed_from(mut live: Receiver<Live>, mut feed: Feed) {
     while let Some(next) = live.recv().await {
         match next {
             Live::Update(update) => feed.apply(update),

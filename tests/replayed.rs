@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::manifests::Place;
 use cluster::{Change, Object};
@@ -374,4 +375,33 @@ fn a_daemon_answers_while_it_runs_and_stores_everything_when_it_is_told_to_end()
     let stored = rows(&whyflow(&["flows", "--folder", path(&folder.path().join("history"))]));
     assert_eq!(stored.len(), 2, "one row for each side: {stored:#?}");
     assert_eq!(closed, 2, "what follows ends with the window's rows: {rest:#?}");
+}
+
+/// The rows of closed windows that a daemon lists, once there are any.
+fn listed(daemon: &Daemon) -> Vec<Value> {
+    testing::eventually("the daemon lists a flow", Duration::from_mins(2), || {
+        let mut rows = rows(&daemon.ask(&["flows", "--json"]));
+        rows.retain(|row| row["open"].is_null());
+        Some(rows).filter(|rows| !rows.is_empty())
+    })
+}
+
+#[test]
+fn a_daemon_that_was_killed_shows_the_last_hour_again() {
+    let recording = Recording::of_the_shop();
+    let calls = recording.call(FRONTEND, 4_001, false);
+    let recording = recording.batch(0, calls).batch(20, Vec::new()).batch(3_600, Vec::new()).done();
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(&config(&folder, recording.path(), 10.0));
+    let before = listed(&daemon);
+    assert_eq!(before.len(), 2, "one row for each side: {before:#?}");
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+
+    // This time the recording's first window closes in two minutes.
+    let mut daemon = Daemon::start(&config(&folder, recording.path(), 0.1));
+    let after = listed(&daemon);
+    assert_eq!(after, before);
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
 }

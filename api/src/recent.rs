@@ -120,6 +120,10 @@ impl Recent {
         self.state.read().newest
     }
 
+    pub(crate) fn age(&self) -> Duration {
+        self.state.read().limits.age
+    }
+
     pub(crate) fn requests_max(&self) -> usize {
         self.state.read().limits.requests
     }

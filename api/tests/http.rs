@@ -187,6 +187,30 @@ async fn pages_go_on_where_the_last_one_ended() {
 }
 
 #[tokio::test]
+async fn what_was_read_back_and_comes_again_counts_once() {
+    let mut served = served(Limits::default()).await;
+    let (interfaces, names) = (Interfaces::default(), Names::default());
+    let lane = Lane { node: "a".into(), boot_id: "b".into(), incarnation: 1 };
+    let words = schemas::json::Words {
+        interfaces: &interfaces,
+        names: &names,
+        lane: Some(&lane),
+        cluster: None,
+    };
+    let stored: Vec<_> = [flow(1, 1, "cart", 80), flow(2, 1, "db", 5432)]
+        .iter()
+        .map(|flow| schemas::json::FlowJson::new(flow, &words))
+        .collect();
+    let rereader = schemas::json::Rereader::new(interfaces.clone(), names.clone());
+    served.feed.restore(&rereader, stored.clone());
+    served.feed.restore(&rereader, stored);
+    served.feed.apply(closed(1, vec![flow(2, 1, "db", 5432), flow(3, 1, "cart", 80)]));
+    assert_eq!(ids(&rows(&served, "").await), [3, 2, 1]);
+    let first = &rows(&served, "name=db").await[0];
+    assert_eq!((&first["lane"]["node"], &first["action"]), (&"a".into(), &"deny".into()));
+}
+
+#[tokio::test]
 async fn an_opened_row_is_marked_and_gives_way_to_its_windows_row() {
     let mut served = served(Limits::default()).await;
     let mut stream = get(&served, "/api/v1/flows?follow=true").await;

@@ -29,7 +29,6 @@ pub struct Table<T> {
 struct Inner<T> {
     entries: RwLock<FxHashSet<ByValue<T>>>,
     limit: usize,
-    next_id: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -53,11 +52,12 @@ impl<T> Handle<T> {
     /// A handle outside any table: equal only to its own clones.
     #[must_use]
     pub fn lone(value: T) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(Entry { id: NEXT.fetch_add(1, Ordering::Relaxed), value }))
     }
 
-    /// This value's number in its table, for hashing and for memos within the process.
+    /// This value's number, for hashing and for memos: no other handle of this process, of
+    /// whatever table, ever has it.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.0.id
@@ -127,8 +127,7 @@ impl<T: Eq + Hash> Table<T> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let entries = RwLock::new(FxHashSet::default());
-        let (next_id, refused) = (AtomicU64::new(1), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { entries, limit, next_id, refused }) }
+        Self { inner: Arc::new(Inner { entries, limit, refused: AtomicU64::new(0) }) }
     }
 
     /// The handle of this value, which is taken in when it is new. `None` when the table is full:
@@ -149,8 +148,7 @@ impl<T: Eq + Hash> Table<T> {
             self.inner.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
-        let handle = Handle(Arc::new(Entry { id, value }));
+        let handle = Handle::lone(value);
         entries.insert(ByValue(handle.clone()));
         Some(handle)
     }

@@ -4,6 +4,7 @@
 //!
 //! What is empty or not known is left out of the text; a reader takes a missing field as empty.
 
+mod back;
 mod build;
 mod text;
 pub mod word;
@@ -23,6 +24,7 @@ use crate::observation::Names;
 use crate::policy::{Action, NearMiss, PolicyKind, PolicyRef, RuleIndex, Verdict};
 use crate::time::UnixNanos;
 
+pub use back::Rereader;
 pub(crate) use build::port_or_icmp;
 pub use text::{parse_rfc3339, tcp_flags_from_names, tcp_flags_names};
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use smallvec::smallvec;
 
-use super::{FlowJson, Words};
+use super::{FlowJson, Rereader, Words};
 use crate::batch::Lane;
 use crate::connection::{InitiatorFrom, Reporter, Seen, Since};
 use crate::endpoint::{DeclaredPort, Endpoint, EndpointKind, Labels, Owner, Service};
@@ -37,6 +37,22 @@ proptest! {
                 *time = exact;
             }
             prop_assert_eq!(back, written);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_flow_that_was_written_out_is_the_same_flow_in_another_process(seed: u64) {
+        let mut sampler = Sampler::new(seed, 4);
+        let rows = sampler.closed(0, 8).rows;
+        let (interfaces, names) = (Interfaces::default(), Names::default());
+        let rereader = Rereader::new(interfaces.clone(), names.clone());
+        let words = Words { interfaces: &interfaces, names: &names, ..sampler.words() };
+        for flow in rows {
+            let before = FlowJson::new(&flow, &sampler.words());
+            let back = rereader.flow(before.clone());
+            prop_assert_eq!(FlowJson::new(&back, &words), before);
         }
     }
 }
