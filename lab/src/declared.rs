@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use crate::dialects::Dialects;
 use crate::error::{Error, Result};
-use crate::manifests::Object;
+use crate::manifests::{CALICO, Object};
 use crate::workloads;
 
 /// Labels by key.
@@ -19,20 +20,29 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Declared {
     /// Nodes by name, in the order declared; two where none is.
     pub nodes: Vec<String>,
+    /// Labels of each node, its own name among them.
+    pub node_labels: BTreeMap<String, Labels>,
     /// Labels of each namespace, its own name among them.
     pub namespaces: BTreeMap<String, Labels>,
     /// Pods by `NS/NAME`.
     pub pods: BTreeMap<String, Pod>,
     /// Services.
     pub services: Vec<Service>,
-    /// Network policies.
+    /// Kubernetes' own network policies.
     pub policies: Vec<NetworkPolicy>,
+    /// Policies of every other dialect.
+    pub dialects: Dialects,
+    /// Labels of each service account, by `NS/NAME`.
+    pub service_accounts: BTreeMap<String, Labels>,
     /// Every other object as written, and those that expanding a workload made.
     pub others: Vec<Value>,
 }
 
 /// The key of the label that every namespace carries with its own name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The key of the label that every node carries with its own name.
+pub(crate) const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
 /// `NS/NAME` of an object.
 pub fn full_name(metadata: &ObjectMeta) -> String {
@@ -58,6 +68,10 @@ impl Declared {
     /// An object that is not what its kind says.
     pub fn read(objects: &[Object]) -> Result<Self> {
         let mut declared = Self { nodes: nodes(objects), ..Self::default() };
+        for name in &declared.nodes {
+            let own = Labels::from([(HOSTNAME_LABEL.to_owned(), name.clone())]);
+            declared.node_labels.insert(name.clone(), own);
+        }
         for object in objects {
             declared.add(object)?;
         }
@@ -74,15 +88,25 @@ impl Declared {
     fn add(&mut self, object: &Object) -> Result<()> {
         let id = object.id();
         match id.kind.as_str() {
-            "Node" => {}
+            "Node" => {
+                let mut labels = object.metadata()?.labels.unwrap_or_default();
+                labels.insert(HOSTNAME_LABEL.to_owned(), id.name.clone());
+                self.node_labels.insert(id.name, labels);
+            }
             "Namespace" => {
                 let labels = object.typed::<Namespace>()?.metadata.labels.unwrap_or_default();
                 self.namespaces.insert(id.name, labels);
             }
             "Service" => self.services.push(object.typed()?),
-            "NetworkPolicy" => self.policies.push(object.typed()?),
+            "NetworkPolicy" if id.group != CALICO => self.policies.push(object.typed()?),
             "Pod" => self.add_pod(object, object.typed()?)?,
+            _ if self.dialects.add(object)? => self.others.push(object.body.clone()),
             _ => {
+                if id.kind == "ServiceAccount" {
+                    let labels = object.typed::<ServiceAccount>()?.metadata.labels;
+                    let name = format!("{}/{}", id.namespace, id.name);
+                    self.service_accounts.insert(name, labels.unwrap_or_default());
+                }
                 let expansion = workloads::expand(object, &self.nodes)?;
                 for pod in expansion.pods {
                     self.add_pod(object, pod)?;

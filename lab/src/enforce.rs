@@ -2,23 +2,31 @@
 //! to its own node.
 //!
 //! Every selector is expanded to the addresses that it means now, every rule to plain matches on
-//! addresses and ports, and a pod that a policy isolates gets one chain per direction that ends in
-//! a drop. Nothing is shared with whyflow's own evaluator: what it says is compared with this.
+//! addresses and ports. A pod that policies select gets one chain for each direction and tier that
+//! has such a policy, each going on to the next; what a tier lets through returns past them all.
+//! Nothing is shared with whyflow's own evaluator: what it says is compared with this.
 
-mod peers;
+mod admin;
+mod calico;
+mod kubernetes;
+mod labels;
+mod matches;
 mod ports;
 mod ruleset;
+mod tiers;
 
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::annotations::{DENY, LIE, Lie, UnexplainedDrop};
 use crate::declared::{Declared, Labels, annotations, full_name, namespace};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Pod};
+use crate::plan::{Node, Plan, Pod};
 use crate::services::{ContainerPort, container_ports};
+use calico::Known;
+use tiers::Tier;
 
 pub use ruleset::{Dropped, recorded_drops};
 
@@ -37,6 +45,8 @@ struct Resident {
     pod: Pod,
     labels: Labels,
     namespace_labels: Labels,
+    /// What Calico's selectors find on it.
+    calico_labels: Labels,
     ports: Vec<ContainerPort>,
 }
 
@@ -54,15 +64,34 @@ pub struct Enforcement {
 /// What the rules are made from.
 struct World<'a> {
     residents: Vec<Resident>,
-    policies: &'a [NetworkPolicy],
+    nodes: Vec<(&'a Node, &'a Labels)>,
+    /// Whom Calico's rules can name: the pods, and the sets of networks.
+    known: Vec<Known>,
+    /// In the order they are asked in.
+    tiers: Vec<Tier<'a>>,
     enforcement: &'a Enforcement,
     unexplained: Vec<UnexplainedDrop>,
 }
 
-/// One rule of a policy, its direction forgotten: an empty list is no restriction.
-struct Rule<'a> {
-    peers: &'a [NetworkPolicyPeer],
-    ports: &'a [NetworkPolicyPort],
+/// One line of a chain: a match, what comes of it, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    text: String,
+    act: Act,
+    comment: String,
+}
+
+/// What comes of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// It is let through, past every later tier.
+    Allow,
+    /// It is dropped, or refused.
+    Deny,
+    /// The next tier decides.
+    Pass,
+    /// It is counted, and the next rule decides.
+    Log,
 }
 
 /// The ruleset of each node, by the node's name.
@@ -81,54 +110,24 @@ pub fn rulesets(
 // === impl World ===
 
 impl<'a> World<'a> {
-    fn new(declared: &'a Declared, plan: &Plan, enforcement: &'a Enforcement) -> Result<Self> {
-        let resident = |pod: &core::Pod| {
-            Some(Resident {
-                pod: plan.pods.get(&full_name(&pod.metadata))?.clone(),
-                labels: pod.metadata.labels.clone().unwrap_or_default(),
-                namespace_labels: declared.namespace_labels(namespace(&pod.metadata)).clone(),
-                ports: container_ports(pod),
-            })
-        };
-        let mut unexplained = enforcement.unexplained.clone();
-        if enforcement.lies.contains(&Lie::UnexplainedDrop) {
-            for pod in declared.pods.values() {
-                let name = full_name(&pod.metadata);
-                if let Some(text) = annotations(&pod.metadata).get(LIE) {
-                    let read = UnexplainedDrop::parse(text, &name);
-                    let place = format!("Pod {name}");
-                    unexplained.push(read.map_err(|problem| Error::manifest(place, problem))?);
-                }
-            }
-        }
+    fn new(declared: &'a Declared, plan: &'a Plan, enforcement: &'a Enforcement) -> Result<Self> {
+        // A pod in its node's namespace has the node's address: policies do not select it,
+        // neither as their subject nor as a peer.
+        let residents: Vec<_> = declared
+            .pods
+            .values()
+            .filter_map(|pod| Resident::new(declared, plan, pod))
+            .filter(|resident| !resident.pod.is_host_network())
+            .collect();
+        let labelled = |node: &'a Node| Some((node, declared.node_labels.get(&node.name)?));
         Ok(Self {
-            // A pod in its node's namespace has the node's address: policies do not select it,
-            // neither as their subject nor as a peer.
-            residents: declared
-                .pods
-                .values()
-                .filter_map(resident)
-                .filter(|resident| !resident.pod.is_host_network())
-                .collect(),
-            policies: &declared.policies,
+            known: calico::known(declared, &residents),
+            residents,
+            nodes: plan.nodes.iter().filter_map(labelled).collect(),
+            tiers: tiers::in_order(declared)?,
             enforcement,
-            unexplained,
+            unexplained: unexplained(declared, enforcement)?,
         })
-    }
-
-    /// The policies that isolate a pod in a direction.
-    fn isolating(&self, resident: &Resident, direction: Direction) -> Result<Vec<&NetworkPolicy>> {
-        let mut found = Vec::new();
-        for policy in self.policies {
-            let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
-            if namespace(&policy.metadata) == resident.pod.namespace
-                && has_type(policy, direction)
-                && peers::selects(selector, &resident.labels, policy)?
-            {
-                found.push(policy);
-            }
-        }
-        Ok(found)
     }
 
     /// Addresses of a pod, or of every pod of a workload, by `NS/NAME`.
@@ -141,54 +140,50 @@ impl<'a> World<'a> {
     }
 }
 
-/// Whether a policy has a say in a direction: as its types say, else ingress always and egress
-/// when it has egress rules.
-fn has_type(policy: &NetworkPolicy, direction: Direction) -> bool {
-    let Some(spec) = &policy.spec else { return direction == Direction::Ingress };
-    match spec.policy_types.as_deref().unwrap_or_default() {
-        [] => match direction {
-            Direction::Ingress => true,
-            Direction::Egress => spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()),
-        },
-        types => types.iter().any(|name| match direction {
-            Direction::Ingress => name == "Ingress",
-            Direction::Egress => name == "Egress",
-        }),
+/// The drops that no policy explains.
+fn unexplained(declared: &Declared, enforcement: &Enforcement) -> Result<Vec<UnexplainedDrop>> {
+    let mut unexplained = enforcement.unexplained.clone();
+    if !enforcement.lies.contains(&Lie::UnexplainedDrop) {
+        return Ok(unexplained);
     }
-}
-
-fn rules(policy: &NetworkPolicy, direction: Direction) -> Vec<Rule<'_>> {
-    let Some(spec) = &policy.spec else { return Vec::new() };
-    match direction {
-        Direction::Ingress => {
-            let rules = spec.ingress.iter().flatten();
-            rules.map(|rule| Rule::new(rule.from.as_ref(), rule.ports.as_ref())).collect()
-        }
-        Direction::Egress => {
-            let rules = spec.egress.iter().flatten();
-            rules.map(|rule| Rule::new(rule.to.as_ref(), rule.ports.as_ref())).collect()
+    for pod in declared.pods.values() {
+        let name = full_name(&pod.metadata);
+        if let Some(text) = annotations(&pod.metadata).get(LIE) {
+            let read = UnexplainedDrop::parse(text, &name);
+            let place = format!("Pod {name}");
+            unexplained.push(read.map_err(|problem| Error::manifest(place, problem))?);
         }
     }
+    Ok(unexplained)
 }
 
-fn asks_to_reject(policy: &NetworkPolicy) -> bool {
-    annotations(&policy.metadata).get(DENY).is_some_and(|value| value == "reject")
+fn asks_to_reject(policy: &ObjectMeta) -> bool {
+    annotations(policy).get(DENY).is_some_and(|value| value == "reject")
 }
 
-fn lies_about_deny(policy: &NetworkPolicy) -> bool {
-    annotations(&policy.metadata).get(LIE).is_some_and(|value| value == "missing-deny")
+fn lies_about_deny(policy: &ObjectMeta) -> bool {
+    annotations(policy).get(LIE).is_some_and(|value| value == "missing-deny")
 }
 
-// === impl Rule ===
+// === impl Resident ===
 
-impl<'a> Rule<'a> {
-    fn new(
-        peers: Option<&'a Vec<NetworkPolicyPeer>>,
-        ports: Option<&'a Vec<NetworkPolicyPort>>,
-    ) -> Self {
-        let peers = peers.map(Vec::as_slice).unwrap_or_default();
-        let ports = ports.map(Vec::as_slice).unwrap_or_default();
-        Self { peers, ports }
+impl Resident {
+    fn new(declared: &Declared, plan: &Plan, pod: &core::Pod) -> Option<Self> {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let own = namespace(&pod.metadata);
+        let namespace_labels = declared.namespace_labels(own).clone();
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let account = account.unwrap_or("default");
+        let account_labels = declared.service_accounts.get(&format!("{own}/{account}"));
+        let calico_labels =
+            calico::pod_labels(&labels, own, &namespace_labels, account, account_labels);
+        Some(Self {
+            pod: plan.pods.get(&full_name(&pod.metadata))?.clone(),
+            labels,
+            namespace_labels,
+            calico_labels,
+            ports: container_ports(pod),
+        })
     }
 }
 

@@ -173,7 +173,7 @@ impl Files {
 
     fn manifest(&self, id: &Id) -> PathBuf {
         let kind = id.kind.to_lowercase();
-        let name = [kind.as_str(), &id.namespace, &id.name];
+        let name = [kind.as_str(), id.group, &id.namespace, &id.name];
         let name = name.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
         self.manifests().join(format!("{name}.yaml"))
     }

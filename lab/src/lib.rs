@@ -16,6 +16,7 @@ pub mod manifests;
 mod names;
 
 pub mod declared;
+pub mod dialects;
 mod workloads;
 
 pub mod netns;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 
-use crate::declared::{Declared, full_name, namespace};
+use crate::declared::{Declared, HOSTNAME_LABEL, full_name, namespace};
 use crate::manifests::{Id, Object};
 use crate::names;
 use crate::plan::{Node, Plan, Pod};
@@ -54,7 +54,7 @@ fn live_node(written: &[Object], node: &Node) -> Value {
     let mut labels = found
         .and_then(|object| object.body["metadata"]["labels"].as_object().cloned())
         .unwrap_or_default();
-    labels.insert("kubernetes.io/hostname".to_owned(), json!(node.name));
+    labels.insert(HOSTNAME_LABEL.to_owned(), json!(node.name));
     json!({
         "apiVersion": "v1",
         "kind": "Node",

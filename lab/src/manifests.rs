@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +21,8 @@ pub struct Object {
 /// What tells one object from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
+    /// The API group, where two groups have a kind of this name; else empty.
+    pub group: &'static str,
     /// Its kind, as in `Pod`.
     pub kind: String,
     /// Its namespace; empty for what has none.
@@ -29,7 +32,25 @@ pub struct Id {
 }
 
 /// Kinds that live outside namespaces, of those that a lab reads or writes.
-const CLUSTER_SCOPED: &[&str] = &["Namespace", "Node", "ClusterRole", "ClusterRoleBinding"];
+const CLUSTER_SCOPED: &[&str] = &[
+    "Namespace",
+    "Node",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ClusterNetworkPolicy",
+    "AdminNetworkPolicy",
+    "BaselineAdminNetworkPolicy",
+    "Tier",
+    "GlobalNetworkPolicy",
+    "StagedGlobalNetworkPolicy",
+    "GlobalNetworkSet",
+    "HostEndpoint",
+    "Profile",
+];
+
+/// Calico's API group; a cluster without its API server has the same objects in
+/// `crd.projectcalico.org`.
+pub const CALICO: &str = "projectcalico.org";
 
 /// Reads every `.yaml`, `.yml` and `.json` file of the folder and the folders in it, by name.
 ///
@@ -110,7 +131,32 @@ impl Object {
         } else if namespace.is_empty() {
             "default".clone_into(&mut namespace);
         }
-        Id { kind, namespace, name: text(&self.body["metadata"]["name"]) }
+        let group = if kind == "NetworkPolicy" && self.is_calico() { CALICO } else { "" };
+        Id { group, kind, namespace, name: text(&self.body["metadata"]["name"]) }
+    }
+
+    /// Its metadata.
+    ///
+    /// # Errors
+    /// A field of another type than the API has.
+    pub fn metadata(&self) -> Result<ObjectMeta> {
+        let read = ObjectMeta::deserialize(&self.body["metadata"]);
+        read.map_err(|error| Error::manifest(self.place(), error.to_string()))
+    }
+
+    /// Whether it is of Calico's API.
+    pub fn is_calico(&self) -> bool {
+        let version = self.body["apiVersion"].as_str().unwrap_or_default();
+        let group = version.split('/').next().unwrap_or_default();
+        group == CALICO || group.strip_prefix("crd.") == Some(CALICO)
+    }
+
+    /// What messages call it, as in `Pod shop/cart`.
+    pub fn place(&self) -> String {
+        let Id { group, kind, namespace, name } = self.id();
+        let dot = if group.is_empty() { "" } else { "." };
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        format!("{}: {kind}{dot}{group} {namespace}{slash}{name}", self.source)
     }
 
     /// The object as its Kubernetes type.
@@ -118,11 +164,7 @@ impl Object {
     /// # Errors
     /// A field of another type than the API has.
     pub fn typed<T: for<'de> Deserialize<'de>>(&self) -> Result<T> {
-        T::deserialize(&self.body).map_err(|error| {
-            let id = self.id();
-            let place = format!("{}: {} {}/{}", self.source, id.kind, id.namespace, id.name);
-            Error::manifest(place, error.to_string())
-        })
+        T::deserialize(&self.body).map_err(|error| Error::manifest(self.place(), error.to_string()))
     }
 }
 

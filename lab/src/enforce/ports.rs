@@ -3,76 +3,72 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPort};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-use super::peers::{Match, problem};
-use super::{Direction, Resident, World};
-use crate::error::Result;
+use super::matches::Match;
+use super::{Resident, World};
 use crate::services::family;
 
-/// The number ranges of each protocol.
-type Ranges = BTreeMap<String, Vec<(u16, u16)>>;
+/// The protocols that have ports, as nftables calls them.
+pub(super) const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
+/// A destination port of a rule, of any dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    /// A protocol's numbers from the first to the last; from 0 to 65535 is the whole protocol.
+    Range(String, u16, u16),
+    /// What pods declare under this name for a protocol.
+    Named(String, String),
+}
 
 impl World<'_> {
-    /// The matches that together mean "one of these ports"; `own` is the pod that the policy
-    /// selects, whose container ports an ingress rule's names are.
-    pub(super) fn port_matches(
-        &self,
-        policy: &NetworkPolicy,
-        ports: &[NetworkPolicyPort],
-        direction: Direction,
-        own: &Resident,
-    ) -> Result<Vec<Match>> {
+    /// The matches that together mean "one of these destination ports"; any port when there is
+    /// none.
+    pub(super) fn port_matches(&self, ports: &[Port]) -> Vec<Match> {
         if ports.is_empty() {
-            return Ok(vec![Match { family: None, text: String::new() }]);
+            return vec![Match::any()];
         }
-        let mut ranges = Ranges::new();
+        let mut ranges: BTreeMap<&str, Vec<(u16, u16)>> = BTreeMap::new();
         let mut matches = Vec::new();
         for port in ports {
-            let protocol = port.protocol.as_deref().unwrap_or("TCP").to_lowercase();
-            if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-                let text = format!("found protocol '{protocol}', expected TCP, UDP or SCTP");
-                return Err(problem(policy, text));
-            }
-            match (&port.port, direction) {
-                (None, _) => ranges.entry(protocol).or_default().push((0, u16::MAX)),
-                (Some(IntOrString::Int(first)), _) => {
-                    let range = number_range(policy, *first, port.end_port)?;
-                    ranges.entry(protocol).or_default().push(range);
+            match port {
+                Port::Range(protocol, first, last) => {
+                    ranges.entry(protocol).or_default().push((*first, *last));
                 }
-                (Some(IntOrString::String(name)), Direction::Ingress) => {
-                    let numbers = own.named(name, &protocol).map(|number| (number, number));
-                    ranges.entry(protocol.clone()).or_default().extend(numbers);
-                }
-                (Some(IntOrString::String(name)), Direction::Egress) => {
-                    matches.extend(self.named_destinations(name, &protocol));
+                Port::Named(protocol, name) => {
+                    let named = [("ip", protocol), ("ip6", protocol)].map(|(ip, protocol)| {
+                        let list = self.named(name, protocol, ip)?;
+                        let text = format!("{ip} daddr . {protocol} dport {{ {list} }}");
+                        Some(Match { family: Some(ip), text })
+                    });
+                    matches.extend(named.into_iter().flatten());
                 }
             }
         }
+        let of_ranges = ranges.into_iter().map(|(protocol, list)| {
+            let text = match elements(list) {
+                None => format!("meta l4proto {protocol}"),
+                Some(list) => format!("{protocol} dport {{ {list} }}"),
+            };
+            Match { family: None, text }
+        });
+        matches.extend(of_ranges);
         matches
-            .extend(ranges.into_iter().filter_map(|(protocol, list)| range_match(&protocol, list)));
-        Ok(matches)
     }
 
-    /// Every pod's address together with the number that the name has there.
-    fn named_destinations(&self, name: &str, protocol: &str) -> Vec<Match> {
-        let mut destinations = BTreeSet::new();
+    /// Every pod's address together with the number that the name has there; none if no pod of
+    /// that family declares it.
+    pub(super) fn named(&self, name: &str, protocol: &str, ip: &str) -> Option<String> {
+        let mut ends = BTreeSet::new();
         for resident in &self.residents {
             for number in resident.named(name, protocol) {
-                destinations.extend(resident.pod.addresses().map(|address| (address, number)));
+                ends.extend(resident.pod.addresses().map(|address| (address, number)));
             }
         }
-        let of_family = |ip: &'static str| {
-            let list: Vec<_> = destinations
-                .iter()
-                .filter(|(address, _)| family(*address) == ip)
-                .map(|(address, number): &(IpAddr, u16)| format!("{address} . {number}"))
-                .collect();
-            let text = format!("{ip} daddr . {protocol} dport {{ {} }}", list.join(", "));
-            (!list.is_empty()).then_some(Match { family: Some(ip), text })
-        };
-        ["ip", "ip6"].into_iter().filter_map(of_family).collect()
+        let list: Vec<_> = ends
+            .iter()
+            .filter(|(address, _)| family(*address) == ip)
+            .map(|(address, number): &(IpAddr, u16)| format!("{address} . {number}"))
+            .collect();
+        (!list.is_empty()).then(|| list.join(", "))
     }
 }
 
@@ -85,19 +81,9 @@ impl Resident {
     }
 }
 
-fn number_range(policy: &NetworkPolicy, first: i32, last: Option<i32>) -> Result<(u16, u16)> {
-    let last = last.unwrap_or(first);
-    match (u16::try_from(first), u16::try_from(last)) {
-        (Ok(low), Ok(high)) if 0 < low && low <= high => Ok((low, high)),
-        _ => {
-            let text = format!("found ports {first} to {last}, expected 1 to 65535, ascending");
-            Err(problem(policy, text))
-        }
-    }
-}
-
-/// nftables wants the ranges of a set apart from one another.
-fn range_match(protocol: &str, mut ranges: Vec<(u16, u16)>) -> Option<Match> {
+/// The elements of a set of ports, apart from one another as nftables wants them; none when they
+/// are all ports.
+pub(super) fn elements(mut ranges: Vec<(u16, u16)>) -> Option<String> {
     ranges.sort_unstable();
     let mut apart: Vec<(u16, u16)> = Vec::new();
     for (low, high) in ranges {
@@ -106,12 +92,11 @@ fn range_match(protocol: &str, mut ranges: Vec<(u16, u16)>) -> Option<Match> {
             _ => apart.push((low, high)),
         }
     }
-    if apart.first()? == &(0, u16::MAX) {
-        return Some(Match { family: None, text: format!("meta l4proto {protocol}") });
+    if apart.first() == Some(&(0, u16::MAX)) {
+        return None;
     }
     let one = |(low, high): &(u16, u16)| {
         if low == high { low.to_string() } else { format!("{low}-{high}") }
     };
-    let list = apart.iter().map(one).collect::<Vec<_>>().join(", ");
-    Some(Match { family: None, text: format!("{protocol} dport {{ {list} }}") })
+    Some(apart.iter().map(one).collect::<Vec<_>>().join(", "))
 }

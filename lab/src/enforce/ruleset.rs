@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::peers::{Match, address_matches};
-use super::{Direction, Resident, World, asks_to_reject, lies_about_deny, rules};
+use super::matches::{address_matches, combine};
+use super::tiers::Policy;
+use super::{Act, Direction, Line, Resident, World, asks_to_reject, lies_about_deny};
 use crate::annotations::{Lie, UnexplainedDrop};
-use crate::declared::full_name;
 use crate::error::Result;
 
 /// How many dropped tuples of a family are kept for probes to find.
@@ -42,6 +42,12 @@ fn recorded_drop(element: &str) -> Option<Dropped> {
 const NEIGHBOURS: &str = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, \
                           nd-neighbor-advert } accept\n";
 
+/// Past every tier that is still to be asked.
+const RETURN: &str = "return";
+
+/// Characters of a rule's comment, which nftables limits.
+const COMMENT_MAX: usize = 120;
+
 /// Which chain asks about an address, by family.
 #[derive(Default)]
 struct Jumps {
@@ -66,7 +72,7 @@ impl World<'_> {
     /// All rules of a node, replacing in one transaction those that it has: both directions for
     /// what it forwards, and egress for what its own pods send to itself.
     pub(super) fn ruleset(&self, node: &str) -> Result<String> {
-        let mut chains = String::new();
+        let mut chains = self.denying_chains();
         let (mut egress, mut ingress) = (Jumps::default(), Jumps::default());
         for (index, resident) in self.residents.iter().enumerate() {
             if resident.pod.node != node {
@@ -74,9 +80,13 @@ impl World<'_> {
             }
             let both = [(&mut egress, Direction::Egress), (&mut ingress, Direction::Ingress)];
             for (jumps, direction) in both {
-                let Some(body) = self.chain(resident, direction)? else { continue };
                 let chain = format!("{}_{index}", direction.word());
-                chains.extend(["chain ", &chain, " {\n", &body, "}\n"]);
+                let of_tiers = self.chains(&chain, resident, direction)?;
+                if of_tiers.is_empty() {
+                    continue;
+                }
+                // Who is gone to is there before who goes.
+                chains.extend(of_tiers.into_iter().rev());
                 jumps.v4.push(format!("{} : jump {chain}", resident.pod.v4));
                 jumps.v6.push(format!("{} : jump {chain}", resident.pod.v6));
             }
@@ -95,49 +105,69 @@ impl World<'_> {
         ))
     }
 
-    /// What a pod's chain says in a direction; none for a pod that no policy isolates there.
-    fn chain(&self, resident: &Resident, direction: Direction) -> Result<Option<String>> {
-        let isolating = self.isolating(resident, direction)?;
-        if isolating.is_empty() {
-            return Ok(None);
-        }
-        let mut lines = Vec::new();
-        // A pod always reaches itself, through a service too.
-        let own = BTreeSet::from(resident.pod.addresses());
-        lines.extend(
-            address_matches(&own, direction.peer()).into_iter().map(|own| allow(&own.text)),
-        );
-        for policy in &isolating {
-            self.allow_lines(policy, resident, direction, &mut lines)?;
-        }
-        let is_lie = |policy: &&NetworkPolicy| lies_about_deny(policy);
-        let lie = self.enforcement.lies.contains(&Lie::MissingDeny);
-        if !(lie && isolating.iter().any(is_lie)) {
-            let reject = isolating.iter().any(|policy| asks_to_reject(policy));
-            lines.extend(self.deny_lines(reject));
-        }
-        lines.push(String::new());
-        Ok(Some(lines.join("\n")))
-    }
-
-    fn allow_lines(
-        &self,
-        policy: &NetworkPolicy,
-        resident: &Resident,
-        direction: Direction,
-        lines: &mut Vec<String>,
-    ) -> Result<()> {
-        for (index, rule) in rules(policy, direction).iter().enumerate() {
-            let peers = self.peer_matches(policy, rule.peers, direction)?;
-            let ports = self.port_matches(policy, rule.ports, direction, resident)?;
-            let name = full_name(&policy.metadata);
-            let name = name.get(..100).unwrap_or(&name);
-            for both in combine(&peers, &ports) {
-                let line = allow(&both);
-                lines.push(format!("{line} comment \"{name} {} {index}\"", direction.word()));
+    /// What a pod's chains say in a direction, the first of them under the name, each tier's going
+    /// on to the next one's; none for a pod that no policy selects there.
+    fn chains(&self, name: &str, resident: &Resident, direction: Direction) -> Result<Vec<String>> {
+        let mut selecting = Vec::new();
+        for tier in &self.tiers {
+            let mut policies = Vec::new();
+            for policy in &tier.policies {
+                if policy.applies(resident, direction)? {
+                    policies.push(policy);
+                }
+            }
+            if !policies.is_empty() {
+                selecting.push((tier.passes, policies));
             }
         }
-        Ok(())
+        let last = selecting.len();
+        let mut chains = Vec::new();
+        for (place, (passes, policies)) in selecting.iter().enumerate() {
+            let mut body = String::new();
+            if place == 0 {
+                // A pod always reaches itself, through a service too.
+                let own = BTreeSet::from(resident.pod.addresses());
+                for own in address_matches(&own, direction.peer()) {
+                    body.extend([own.text.as_str(), " return\n"]);
+                }
+            }
+            let next = if place + 1 < last {
+                format!("goto {name}_{}", place + 1)
+            } else {
+                RETURN.to_owned()
+            };
+            for policy in policies {
+                for line in policy.lines(self, direction)? {
+                    body += &line.rule(policy.metadata, &next);
+                }
+            }
+            body += &self.end(*passes, policies, &next);
+            let own = if place == 0 { name.to_owned() } else { format!("{name}_{place}") };
+            chains.push(format!("chain {own} {{\n{body}}}\n"));
+        }
+        Ok(chains)
+    }
+
+    /// What a tier does with what none of its rules matched.
+    fn end(&self, passes: bool, policies: &[&Policy<'_>], next: &str) -> String {
+        let lie = self.enforcement.lies.contains(&Lie::MissingDeny)
+            && policies.iter().any(|policy| lies_about_deny(policy.metadata));
+        let reject = policies.iter().any(|policy| asks_to_reject(policy.metadata));
+        match (passes, lie) {
+            (true, _) => format!("{next}\n"),
+            (false, true) => format!("{RETURN}\n"),
+            (false, false) => format!("goto {}\n", denying(reject)),
+        }
+    }
+
+    /// The chains that end what is denied.
+    fn denying_chains(&self) -> String {
+        [false, true]
+            .map(|reject| {
+                let body = self.deny_lines(reject).join("\n");
+                format!("chain {} {{\n{body}\n}}\n", denying(reject))
+            })
+            .concat()
     }
 
     fn deny_lines(&self, reject: bool) -> Vec<String> {
@@ -174,21 +204,9 @@ impl World<'_> {
     }
 }
 
-fn allow(text: &str) -> String {
-    if text.is_empty() { "return".to_owned() } else { format!("{text} return") }
-}
-
-/// Every pair that can hold at once, each half before the other.
-fn combine(first: &[Match], second: &[Match]) -> Vec<String> {
-    let mut pairs = Vec::new();
-    for a in first {
-        for b in second {
-            if a.family.is_none() || b.family.is_none() || a.family == b.family {
-                pairs.push(format!("{} {}", a.text, b.text).trim().to_owned());
-            }
-        }
-    }
-    pairs
+/// The chain that ends what is denied.
+fn denying(reject: bool) -> &'static str {
+    if reject { "refuse" } else { "deny" }
 }
 
 fn drop_sets() -> String {
@@ -199,6 +217,23 @@ fn drop_sets() -> String {
         )
     };
     set("dropped4", "ipv4_addr") + &set("dropped6", "ipv6_addr")
+}
+
+// === impl Line ===
+
+impl Line {
+    /// The line as a rule of a chain, whose tier passes to `next`.
+    fn rule(&self, policy: &ObjectMeta, next: &str) -> String {
+        let Self { text, act, comment } = self;
+        let verdict = match act {
+            Act::Allow => RETURN.to_owned(),
+            Act::Deny => format!("goto {}", denying(asks_to_reject(policy))),
+            Act::Pass => next.to_owned(),
+            Act::Log => "counter".to_owned(),
+        };
+        let comment = comment.get(..COMMENT_MAX).unwrap_or(comment);
+        format!("{text} {verdict} comment \"{comment}\"\n")
+    }
 }
 
 #[cfg(test)]

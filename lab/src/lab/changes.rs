@@ -6,6 +6,7 @@ use super::{Lab, reap};
 use crate::annotations::{ADDRESS, Lie, UnexplainedDrop};
 use crate::clock;
 use crate::declared::Declared;
+use crate::dialects;
 use crate::enforce;
 use crate::error::Result;
 use crate::live;
@@ -35,12 +36,12 @@ impl Lab {
         self.save()
     }
 
-    /// Replaces all network policies by these.
+    /// Replaces all policies, tiers and network sets by these.
     ///
     /// # Errors
     /// A policy that no rules can be made from; the rules before it are still in force then.
     pub fn apply_policies(&mut self, bodies: impl IntoIterator<Item = Value>) -> Result<()> {
-        self.state.spec.objects.retain(|object| object.id().kind != "NetworkPolicy");
+        self.state.spec.objects.retain(|object| !dialects::is_policy(object));
         self.apply(bodies)
     }
 

@@ -9,3 +9,4 @@ mod policies;
 mod probes;
 mod services;
 mod support;
+mod tiers;

@@ -5,11 +5,11 @@ use lab::{Lab, Outcome, Protocol, random};
 use crate::support::{up, yaml};
 
 /// Whether each of these is delivered: from, to, protocol, port, both families.
-type Table<'a> = &'a [(&'a str, &'a str, Protocol, u16, bool)];
+pub(crate) type Table<'a> = &'a [(&'a str, &'a str, Protocol, u16, bool)];
 
 use Protocol::{Sctp, Tcp, Udp};
 
-fn check(lab: &mut Lab, what: &str, policies: &str, table: Table<'_>) {
+pub(crate) fn check(lab: &mut Lab, what: &str, policies: &str, table: Table<'_>) {
     lab.apply_policies(yaml(policies)).unwrap();
     lab.forget_connections().unwrap();
     for (from, to, protocol, port, delivered) in table {
