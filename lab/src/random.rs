@@ -1,5 +1,7 @@
 //! A cluster to probe, and random network policies for it.
 
+mod mixed;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,6 +11,8 @@ use crate::annotations::SERVE;
 use crate::lab::{Lab, OUTSIDE};
 use crate::plan::{OUTSIDE_V4, OUTSIDE_V6, Pod};
 use crate::probe::{Probe, Protocol};
+
+pub use mixed::mixed_policies;
 
 /// The ports that are worth probing in [`cluster`]: each is served, or named, or neither.
 pub const PORTS: &[(Protocol, u16)] = &[
@@ -60,10 +64,20 @@ pub fn cluster() -> Vec<Value> {
             },
         }));
         for (index, app) in APPS.iter().enumerate() {
+            objects.push(service_account(namespace, app, (team + index) % 3));
             objects.push(pod(namespace, app, team * APPS.len() + index));
         }
     }
     objects
+}
+
+fn service_account(namespace: &str, name: &str, role: usize) -> Value {
+    let labels = [json!({ "role": "client" }), json!({ "role": "server" }), json!({})];
+    json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": name, "namespace": namespace, "labels": labels[role] },
+    })
 }
 
 fn pod(namespace: &str, app: &str, number: usize) -> Value {
@@ -84,6 +98,7 @@ fn pod(namespace: &str, app: &str, number: usize) -> Value {
             "annotations": { SERVE: "http:80, tcp:8080, udp:5353, udp:5354" },
         },
         "spec": {
+            "serviceAccountName": app,
             "nodeName": if number.is_multiple_of(2) { "node-a" } else { "node-b" },
             "containers": [{
                 "name": app,
