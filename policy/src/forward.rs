@@ -7,9 +7,9 @@
 use schemas::Action;
 use schemas::policy::{Decider, RuleIndex};
 
-use crate::assemble::Placed;
 use crate::end::Role;
 use crate::model::{Check, Condition, Direction, Policy, Rule, RuleAction, Standing, Subject};
+use crate::policies::Placed;
 use crate::read::facts::HostEndpoint;
 use crate::sight::{Sight, Truth};
 use crate::walk::{Hit, Walker};
@@ -168,13 +168,6 @@ fn denies<'a>(walker: &Walker<'a>, stage: Stage, asked: &[&'a Placed]) -> Option
         }
     }
     None
-}
-
-/// The numbers of the policies that apply to what a host forwards.
-pub(crate) fn numbers(policies: &[Placed]) -> Box<[u32]> {
-    let numbered = (0..).zip(policies);
-    let forwards = |placed: &Placed| placed.policy.hosts.apply_on_forward;
-    numbered.filter(|(_, placed)| forwards(placed)).map(|(number, _)| number).collect()
 }
 
 /// The rules of a direction are asked of what enters a host for the ingress of its pods, and of

@@ -17,19 +17,32 @@ mod nets;
 mod requirement;
 mod selector;
 
-mod assemble;
 mod facts;
+mod groups;
+mod holders;
+
+mod order;
+mod policies;
+mod shards;
+mod twins;
+mod uses;
+
+mod draft;
 
 mod end;
 mod forward;
-mod memo;
+mod identity;
 mod pair;
 mod question;
 mod select;
 mod sight;
 mod walk;
 
+mod memo;
+mod memory;
+
 mod compiled;
+mod documents;
 mod timeline;
 
 mod near;
@@ -41,12 +54,14 @@ mod explanation;
 pub mod hits;
 mod reach;
 
-pub use compiled::{Compiled, CompiledStats};
+pub use compiled::Compiled;
 pub use document::{Document, Problem, Severity};
+pub use documents::{DocumentId, Documents, ReadDocument};
 pub use explanation::{DecidedBy, Explanation, Side};
 pub use lint::{Finding, FindingKind, lint};
 pub use memo::MemoStats;
-pub use question::{Judgement, Party, Question};
+pub use memory::CompiledStats;
+pub use question::{InternedParty, InternedQuestion, Judgement, Party, Question};
 pub use reach::{Reach, reach, reach_from};
 pub use read::reads;
 pub use settings::{Assume, Dialect, Dialects, Settings};

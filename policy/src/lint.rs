@@ -6,8 +6,11 @@ mod never;
 mod resolve;
 mod shadow;
 
+use std::collections::BTreeSet;
+
 use schemas::Endpoint;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::compiled::Compiled;
 use crate::document::{Document, Problem, Severity};
@@ -62,12 +65,19 @@ pub fn lint(documents: &[Document], endpoints: &[&Endpoint], settings: &Settings
     for placed in &compiled.set.policies {
         contradictions(&placed.policy, &mut findings);
     }
-    resolve::check(&compiled, endpoints, &mut findings);
+    resolve::check(&compiled, endpoints, &namespaces(documents), &mut findings);
     shadow::check(&compiled.set, &mut findings);
     let Findings(mut all) = findings;
     all.sort();
     all.dedup();
     all
+}
+
+/// The names of the namespaces among the documents.
+fn namespaces(documents: &[Document]) -> BTreeSet<&str> {
+    let is_one = |body: &Value| body["apiVersion"] == "v1" && body["kind"] == "Namespace";
+    let bodies = documents.iter().map(|document| &document.body).filter(|body| is_one(body));
+    bodies.filter_map(|body| body["metadata"]["name"].as_str()).collect()
 }
 
 /// Notes what a policy says that excludes itself.

@@ -82,16 +82,66 @@ impl<K: Eq, V: Clone> Memo<K, V> {
         Q: Hash + Equivalent<K>,
     {
         let hash = FxBuildHasher.hash_one(asked);
+        match self.young(hash, asked) {
+            Some(value) => value,
+            None => self.find_anew((hash, asked), key, find),
+        }
+    }
+
+    /// The answer for this key, if it is known.
+    pub(crate) fn get<Q>(&self, asked: &Q, key: impl Fn() -> K) -> Option<V>
+    where
+        Q: Hash + Equivalent<K>,
+    {
+        let hash = FxBuildHasher.hash_one(asked);
+        let young = self.young(hash, asked);
+        young.or_else(|| {
+            let old = self.old(hash, asked);
+            let shard = &self.shards[shard_of(hash)];
+            let counter = if old.is_some() { &shard.hits } else { &shard.misses };
+            counter.fetch_add(1, Ordering::Relaxed);
+            let value = old?;
+            self.put_hashed((hash, asked), key(), value.clone());
+            Some(value)
+        })
+    }
+
+    /// Remembers this answer in the place of any other.
+    pub(crate) fn put<Q>(&self, asked: &Q, key: K, value: V)
+    where
+        Q: Hash + Equivalent<K>,
+    {
+        self.put_hashed((FxBuildHasher.hash_one(asked), asked), key, value);
+    }
+
+    fn put_hashed<Q>(&self, (hash, asked): (u64, &Q), key: K, value: V)
+    where
+        Q: Equivalent<K>,
+    {
+        let mut held = self.with_room(&self.shards[shard_of(hash)]);
+        match held.young.find_mut(hash, |known| asked.equivalent(&known.key)) {
+            Some(known) => known.value = value,
+            None => {
+                held.young.insert_unique(hash, Known { hash, key, value }, |known| known.hash);
+            }
+        }
+    }
+
+    #[inline]
+    fn young<Q: Equivalent<K>>(&self, hash: u64, asked: &Q) -> Option<V> {
         let shard = &self.shards[shard_of(hash)];
         let held = shard.held.read();
-        if let Some(known) = held.young.find(hash, |known| asked.equivalent(&known.key)) {
-            let value = known.value.clone();
-            drop(held);
-            shard.hits.fetch_add(1, Ordering::Relaxed);
-            return value;
-        }
+        let known = held.young.find(hash, |known| asked.equivalent(&known.key))?;
+        let value = known.value.clone();
         drop(held);
-        self.find_anew((hash, asked), key, find)
+        shard.hits.fetch_add(1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    fn old<Q: Equivalent<K>>(&self, hash: u64, asked: &Q) -> Option<V> {
+        let held = self.shards[shard_of(hash)].held.read();
+        let known = held.old.find(hash, |known| asked.equivalent(&known.key))?;
+        Some(known.value.clone())
     }
 
     /// The answer from the old generation, or a new one.
@@ -102,14 +152,13 @@ impl<K: Eq, V: Clone> Memo<K, V> {
         Q: Equivalent<K>,
     {
         let shard = &self.shards[shard_of(hash)];
-        let is_asked = |known: &Known<K, V>| asked.equivalent(&known.key);
-        let old = shard.held.read().old.find(hash, is_asked).map(|known| known.value.clone());
+        let old = self.old(hash, asked);
         let counter = if old.is_some() { &shard.hits } else { &shard.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         let value = old.unwrap_or_else(find);
         let known = Known { hash, key: key(), value: value.clone() };
         let mut held = self.with_room(shard);
-        if held.young.find(hash, is_asked).is_none() {
+        if held.young.find(hash, |known| asked.equivalent(&known.key)).is_none() {
             held.young.insert_unique(hash, known, |known| known.hash);
         }
         value

@@ -21,7 +21,7 @@ pub(crate) struct Tier {
 }
 
 /// A policy of any dialect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Policy {
     pub(crate) name: PolicyRef,
     /// Kind and name as written, as in `NetworkPolicy shop/web`.
@@ -75,7 +75,7 @@ pub(crate) struct Hosts {
 }
 
 /// Whom a policy applies to: the endpoints for which every check holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Subject {
     /// The one namespace of a namespaced policy.
     pub(crate) namespace: Option<Arc<str>>,
@@ -85,7 +85,7 @@ pub(crate) struct Subject {
 }
 
 /// A rule as its author wrote it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rule {
     /// Its place in the author's list.
     pub(crate) index: u32,
@@ -112,13 +112,13 @@ pub(crate) enum RuleAction {
 }
 
 /// The other end, as one entry of `from` or `to`: every check holds for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Peer {
     pub(crate) checks: Box<[(Arc<str>, Check)]>,
 }
 
 /// A destination port, as one entry of `ports`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Port {
     /// The field, as in `ports[0]`.
     pub(crate) field: Arc<str>,
@@ -141,7 +141,7 @@ pub(crate) enum PortNumber {
 }
 
 /// A condition on one end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Check {
     /// It is a pod.
     Pod,
@@ -170,14 +170,14 @@ pub(crate) enum Check {
 }
 
 /// A Calico selector with the addresses of the network sets and host endpoints that it takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Choice {
     pub(crate) selector: Selector,
     pub(crate) nets: Nets,
 }
 
 /// The addresses and ports behind a Service, where they are known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Backends {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Arc<str>,
@@ -188,14 +188,14 @@ pub(crate) struct Backends {
 }
 
 /// A condition of a Calico rule, with the field that states it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Term {
     pub(crate) field: Arc<str>,
     pub(crate) condition: Condition,
 }
 
 /// What a term asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Condition {
     Source(Check),
     Destination(Check),

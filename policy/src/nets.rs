@@ -114,26 +114,36 @@ fn apart((first, last): (u128, u128), net: &IpNet) -> Vec<(u128, u128)> {
 // === impl Classes ===
 
 impl Classes {
-    /// Classes between these edges: first addresses of ranges, and first addresses after them.
-    pub(crate) fn new(mut edges: Vec<u128>) -> Self {
-        edges.sort_unstable();
-        edges.dedup();
+    /// Classes between these edges, which come in order: first addresses of ranges, and first
+    /// addresses after them.
+    pub(crate) fn new(edges: impl Iterator<Item = u128> + Clone) -> Self {
         let is_v4 = |edge: &u128| edge >> 32 == 0xffff;
-        let v4 = edges.iter().copied().filter(is_v4).filter_map(|edge| low(edge).try_into().ok());
-        let v4 = v4.collect();
-        edges.retain(|edge| !is_v4(edge));
-        Self { v4, v6: edges.into() }
+        let v4 = edges.clone().filter(is_v4).filter_map(|edge| low(edge).try_into().ok());
+        let v6 = edges.filter(|edge| !is_v4(edge));
+        Self { v4: v4.collect(), v6: v6.collect() }
     }
 
-    /// The class of an address; one that is not known has a class of its own.
-    pub(crate) fn of(&self, addr: Option<Addr>) -> u32 {
-        let Some(addr) = addr else { return u32::MAX };
+    /// The class of an address: the edge that it begins with, so that a class keeps its name while
+    /// others are cut or joined; none for an address that is not known.
+    pub(crate) fn of(&self, addr: Option<Addr>) -> Option<u128> {
+        let addr = addr?;
         let number = number(addr);
-        let class = match u32::try_from(low(number)) {
-            Ok(v4) if addr.is_v4() => self.v4.partition_point(|edge| *edge <= v4),
-            _ => self.v4.len() + 1 + self.v6.partition_point(|edge| *edge <= number),
-        };
-        u32::try_from(class).unwrap_or(u32::MAX - 1)
+        match u32::try_from(low(number)) {
+            Ok(v4) if addr.is_v4() => {
+                let after = self.v4.partition_point(|edge| *edge <= v4);
+                let edge = after.checked_sub(1).map_or(0, |place| self.v4[place]);
+                Some(0xffff << 32 | u128::from(edge))
+            }
+            _ => {
+                let after = self.v6.partition_point(|edge| *edge <= number);
+                Some(after.checked_sub(1).map_or(0, |place| self.v6[place]))
+            }
+        }
+    }
+
+    /// What they hold.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.v4[..]) + size_of_val(&self.v6[..])
     }
 }
 

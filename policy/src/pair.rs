@@ -2,31 +2,23 @@
 
 use std::hash::{Hash, Hasher};
 
-use hashbrown::Equivalent;
-use schemas::Protocol;
+use schemas::{Addr, Protocol};
 
-use crate::select::{Identity, Parts};
-
-/// A pair and its connection.
-#[derive(Debug, PartialEq, Eq)]
+/// A pair of ends as policies see them, and its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
-    pub(crate) from: Identity,
-    pub(crate) to: Identity,
-    pub(crate) between: Between,
-}
-
-/// The same, borrowed.
-pub(crate) struct AskedPair<'a> {
-    pub(crate) from: Parts<'a>,
-    pub(crate) to: Parts<'a>,
+    /// Numbers of [`crate::memory::Selected`]: who the ends are and which policies select them.
+    pub(crate) ends: [u64; 2],
     pub(crate) between: Between,
 }
 
 /// What is between two ends, beside who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Between {
+    /// Of the facts and the tiers by which it is judged.
+    pub(crate) epoch: u64,
     /// Addresses of one class lie in the same blocks of every rule.
-    pub(crate) classes: [u32; 2],
+    pub(crate) classes: [Option<u128>; 2],
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
     /// Present only where a rule asks for it.
@@ -37,24 +29,49 @@ pub(crate) struct Between {
     pub(crate) nodes: [u64; 2],
 }
 
-// === impl AskedPair ===
+/// A connection between two interned endpoints under one set of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Of the set.
+    pub(crate) edition: u64,
+    /// Numbers of the endpoints' handles.
+    pub(crate) ends: [u64; 2],
+    pub(crate) addrs: [Option<Addr>; 2],
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    pub(crate) source_port: Option<u16>,
+}
 
-impl Hash for AskedPair<'_> {
+// === impl Pair ===
+
+impl Hash for Pair {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.from.hash(state);
-        self.to.hash(state);
-        let Between { classes, protocol, port, source_port, nodes, .. } = self.between;
-        state.write_u64(u64::from(classes[0]) << 32 | u64::from(classes[1]));
-        let source_port = u64::from(source_port.unwrap_or_default());
-        state.write_u64(source_port << 32 | u64::from(protocol.0) << 16 | u64::from(port));
+        let Between { epoch, classes, protocol, port, source_port, nodes, .. } = self.between;
+        for word in self.ends.into_iter().chain([epoch, ports(protocol, port, source_port)]) {
+            state.write_u64(word);
+        }
+        for class in classes {
+            state.write_u128(class.unwrap_or(u128::MAX));
+        }
         if nodes != [0, 0] {
             nodes.hash(state);
         }
     }
 }
 
-impl Equivalent<Pair> for AskedPair<'_> {
-    fn equivalent(&self, key: &Pair) -> bool {
-        self.between == key.between && self.to == key.to.parts() && self.from == key.from.parts()
+// === impl Call ===
+
+impl Hash for Call {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { edition, ends, protocol, port, source_port, .. } = *self;
+        // Whoever has several addresses or none that is his own is told apart by comparing.
+        for word in [ends[0], ends[1], edition ^ ports(protocol, port, source_port)] {
+            state.write_u64(word);
+        }
     }
+}
+
+fn ports(protocol: Protocol, port: u16, source_port: Option<u16>) -> u64 {
+    let source_port = source_port.map_or(0, |port| u64::from(port) + 1);
+    source_port << 32 | u64::from(protocol.0) << 16 | u64::from(port)
 }

@@ -1,6 +1,6 @@
 //! A question to the policies, and their answer.
 
-use schemas::{Addr, Endpoint, Protocol, Trace, Verdict};
+use schemas::{Addr, Endpoint, Handle, Protocol, Trace, Verdict};
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,30 @@ pub struct Question<'a> {
     pub source_port: Option<u16>,
 }
 
+/// One end of a connection that is interned: whoever asks again is known by his number.
+#[derive(Clone, Copy, Debug)]
+pub struct InternedParty<'a> {
+    /// The address in use; `None` when it is not known.
+    pub addr: Option<Addr>,
+    /// Who has it.
+    pub endpoint: &'a Handle<Endpoint>,
+}
+
+/// A question between interned endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct InternedQuestion<'a> {
+    /// Who opens it.
+    pub from: InternedParty<'a>,
+    /// Whom it reaches, after any service address was translated.
+    pub to: InternedParty<'a>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// As in [`Question`].
+    pub port: u16,
+    /// As in [`Question`].
+    pub source_port: Option<u16>,
+}
+
 /// What both sides' policies say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Judgement {
@@ -35,4 +59,16 @@ pub struct Judgement {
     pub ingress: Trace,
     /// The pair's verdict.
     pub verdict: Verdict,
+}
+
+// === impl InternedQuestion ===
+
+impl<'a> InternedQuestion<'a> {
+    /// The question that it is.
+    #[must_use]
+    pub fn question(&self) -> Question<'a> {
+        let party = |end: InternedParty<'a>| Party { addr: end.addr, endpoint: end.endpoint };
+        let Self { from, to, protocol, port, source_port } = *self;
+        Question { from: party(from), to: party(to), protocol, port, source_port }
+    }
 }

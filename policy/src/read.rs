@@ -4,10 +4,13 @@ pub(crate) mod calico;
 mod calico_checks;
 mod calico_rule;
 mod cluster;
+mod cluster_ports;
 pub(crate) mod facts;
 mod fields;
+mod kind;
 mod kubernetes;
 mod labels;
+mod metadata;
 
 use std::sync::Arc;
 
@@ -17,14 +20,16 @@ use serde_json::Value;
 use crate::canonical;
 use crate::document::{Document, Problem};
 use crate::model::{Check, Hosts, Policy, Stage, Standing, Subject, Tier, tiers};
-use crate::names::{is_dns_label, is_dns_subdomain};
 use crate::settings::Dialect;
 use facts::{Failsafe, HostEndpoint, NetworkSet, Node, Profile, Slice};
 pub(crate) use fields::REFUSED;
 use fields::{Faults, Object};
+use kind::Kind;
+pub(crate) use metadata::ObjectName;
+use metadata::metadata;
 
 /// A document read.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) name: ObjectName,
     pub(crate) source: Arc<str>,
@@ -35,9 +40,9 @@ pub(crate) struct Read {
 }
 
 /// What a document is.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reading {
-    Policy(Box<Policy>),
+    Policy(Arc<Policy>),
     Tier(Tier),
     /// A tier that could not be read.
     BrokenTier(Arc<str>),
@@ -54,61 +59,6 @@ pub(crate) enum Reading {
     /// Nothing that a policy could speak of.
     Other,
 }
-
-/// An object's kind and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ObjectName {
-    /// The API group, for kinds of two groups may be called alike.
-    pub(crate) group: String,
-    pub(crate) kind: String,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Arc<str>,
-}
-
-/// What is to be read of a kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Policy(PolicyKind, Dialect),
-    /// A kind of policy that is not read.
-    Unread,
-    Tier,
-    NetworkSet,
-    GlobalNetworkSet,
-    HostEndpoint,
-    Profile,
-    FelixConfiguration,
-    Node,
-    Slice,
-    Namespace,
-}
-
-/// Kinds of policy that exist and are not read, by group.
-const UNREAD: [(&str, &str); 4] = [
-    ("k8s.ovn.org", "EgressFirewall"),
-    ("security.istio.io", "AuthorizationPolicy"),
-    ("policy.linkerd.io", "AuthorizationPolicy"),
-    ("policy.linkerd.io", "ServerAuthorization"),
-];
-
-/// The fields of metadata, those that an API server writes and those that it has given up too.
-const METADATA: [&str; 16] = [
-    "name",
-    "generateName",
-    "namespace",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "selfLink",
-    "clusterName",
-];
 
 /// Whether an object of this version and kind belongs among the documents.
 #[must_use]
@@ -177,54 +127,11 @@ fn unreadable(document: &Document, source: Arc<str>) -> Read {
     policy.standing = Standing::Broken(reason.into());
     policy.subject = Subject { hosts: true, ..Subject::default() };
     policy.name.tier = tiers::ANY.into();
-    let reading = Reading::Policy(Box::new(policy));
+    let reading = Reading::Policy(Arc::new(policy));
     let hash = canonical::hash(&document.body);
     // Who hands in nothing has said why.
     let problems = if document.body.is_null() { Vec::new() } else { vec![problem] };
     Read { name, source, hash, reading, problems }
-}
-
-fn metadata(
-    object: &mut Object<'_>,
-    (api_version, kind_name): (&str, &str),
-    kind: Option<Kind>,
-    faults: &mut Faults,
-) -> (ObjectName, Labels) {
-    let metadata = object.get("metadata").and_then(|field| field.object(faults));
-    let mut metadata = metadata;
-    let mut text = |name| metadata.as_mut().and_then(|object| object.text(name, faults));
-    let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
-    let namespace = text("namespace").unwrap_or_default();
-    let labels = metadata.as_mut().and_then(|object| object.get("labels"));
-    let labels = labels.map(|field| facts::labels_of(field.value)).unwrap_or_default();
-    let stored = metadata.as_mut().and_then(|object| object.get("annotations"));
-    let labels = match stored.and_then(|field| facts::stored_labels(field.value)) {
-        Some(stored) => labels.iter().chain(stored.iter()).collect(),
-        None => labels,
-    };
-    if let Some(metadata) = metadata.filter(|_| kind.is_some_and(Kind::is_read_whole)) {
-        let unknown = metadata.names().filter(|name| !METADATA.contains(name));
-        for name in unknown {
-            faults.refuse(format!("metadata.{name}"), "is not a field of metadata");
-        }
-    }
-    let is_namespaced = kind.is_some_and(|kind| kind.is_namespaced(kind_name));
-    let namespace = match namespace {
-        "" if is_namespaced => "default",
-        _ if !is_namespaced => "",
-        given => given,
-    };
-    if kind.is_some() && !is_dns_subdomain(name) {
-        faults.refuse("metadata.name", format!("'{name}' is no name of an object"));
-    }
-    if !namespace.is_empty() && !is_dns_label(namespace) {
-        faults.error("metadata.namespace", format!("'{namespace}' is no name of a namespace"));
-    }
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    // One object is served under both.
-    let group = group.strip_prefix("crd.").unwrap_or(group).to_owned();
-    let kind = kind_name.to_owned();
-    (ObjectName { group, kind, namespace: namespace.into(), name: name.into() }, labels)
 }
 
 /// A policy of which nothing is known but its name.
@@ -256,7 +163,7 @@ fn unread(name: &ObjectName, source: &Arc<str>) -> Reading {
     let namespace = Some(name.namespace.clone()).filter(|namespace| !namespace.is_empty());
     policy.subject = Subject { hosts: namespace.is_none(), namespace, checks: Box::default() };
     policy.name.tier = tiers::ANY.into();
-    Reading::Policy(Box::new(policy))
+    Reading::Policy(Arc::new(policy))
 }
 
 fn policy(
@@ -279,7 +186,7 @@ fn policy(
     if let Some(error) = faults.first_error() {
         policy.standing = Standing::Broken(format!("{}: {}", error.field, error.message).into());
     }
-    Reading::Policy(Box::new(policy))
+    Reading::Policy(Arc::new(policy))
 }
 
 fn read_spec(policy: &mut Policy, mut spec: Object<'_>, faults: &mut Faults) {
@@ -388,93 +295,6 @@ fn fact(
         Kind::Tier => Reading::BrokenTier(name.name.clone()),
         Kind::Profile => Reading::Other,
         _ => Reading::BrokenAddresses,
-    }
-}
-
-// === impl Kind ===
-
-impl Kind {
-    fn of(api_version: &str, kind: &str) -> Option<Self> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let known = match (group, version) {
-            ("", "v1") => {
-                return match kind {
-                    "Node" => Some(Self::Node),
-                    "Namespace" => Some(Self::Namespace),
-                    _ => None,
-                };
-            }
-            ("discovery.k8s.io", "v1") => {
-                return (kind == "EndpointSlice").then_some(Self::Slice);
-            }
-            ("networking.k8s.io", "v1") => (kind == "NetworkPolicy")
-                .then_some(Self::Policy(PolicyKind::NetworkPolicy, Dialect::Kubernetes)),
-            ("policy.networking.k8s.io", "v1alpha1") => match kind {
-                "AdminNetworkPolicy" => {
-                    Some(Self::Policy(PolicyKind::AdminNetworkPolicy, Dialect::Admin))
-                }
-                "BaselineAdminNetworkPolicy" => {
-                    Some(Self::Policy(PolicyKind::BaselineAdminNetworkPolicy, Dialect::Admin))
-                }
-                _ => None,
-            },
-            ("policy.networking.k8s.io", "v1alpha2") => (kind == "ClusterNetworkPolicy")
-                .then_some(Self::Policy(PolicyKind::ClusterNetworkPolicy, Dialect::Cluster)),
-            ("projectcalico.org", "v3") | ("crd.projectcalico.org", "v1") => Self::calico(kind),
-            _ => None,
-        };
-        let is_list = kind.ends_with("List");
-        let is_policy = kind.contains("NetworkPolicy") || UNREAD.contains(&(group, kind));
-        known.or((is_policy && !is_list).then_some(Self::Unread))
-    }
-
-    fn calico(kind: &str) -> Option<Self> {
-        let policy = |kind| Some(Self::Policy(kind, Dialect::Calico));
-        match kind {
-            "NetworkPolicy" => policy(PolicyKind::CalicoNetworkPolicy),
-            "GlobalNetworkPolicy" => policy(PolicyKind::GlobalNetworkPolicy),
-            "StagedNetworkPolicy" => policy(PolicyKind::StagedNetworkPolicy),
-            "StagedGlobalNetworkPolicy" => policy(PolicyKind::StagedGlobalNetworkPolicy),
-            "StagedKubernetesNetworkPolicy" => policy(PolicyKind::StagedKubernetesNetworkPolicy),
-            "Tier" => Some(Self::Tier),
-            "NetworkSet" => Some(Self::NetworkSet),
-            "GlobalNetworkSet" => Some(Self::GlobalNetworkSet),
-            "HostEndpoint" => Some(Self::HostEndpoint),
-            "Profile" => Some(Self::Profile),
-            "FelixConfiguration" => Some(Self::FelixConfiguration),
-            _ => None,
-        }
-    }
-
-    /// Whether its fields are read to the last one.
-    const fn is_read_whole(self) -> bool {
-        !matches!(self, Self::Unread | Self::Node | Self::Namespace | Self::Slice)
-    }
-
-    fn is_namespaced(self, kind: &str) -> bool {
-        match self {
-            Self::Policy(kind, _) => matches!(
-                kind,
-                PolicyKind::NetworkPolicy
-                    | PolicyKind::CalicoNetworkPolicy
-                    | PolicyKind::StagedNetworkPolicy
-                    | PolicyKind::StagedKubernetesNetworkPolicy
-            ),
-            Self::NetworkSet | Self::Slice => true,
-            // Cilium, Antrea, Istio and their like name what has no namespace so.
-            Self::Unread => !kind.contains("Cluster") && !kind.contains("Global"),
-            _ => false,
-        }
-    }
-}
-
-// === impl ObjectName ===
-
-impl std::fmt::Display for ObjectName {
-    /// `NetworkPolicy shop/web`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let slash = if self.namespace.is_empty() { "" } else { "/" };
-        write!(f, "{} {}{slash}{}", self.kind, self.namespace, self.name)
     }
 }
 

@@ -135,14 +135,14 @@ impl Timeline {
 impl TimelineWriter {
     /// From `at` on this set is in force. A time before the newest set's counts as that set's: time
     /// does not go back.
-    pub fn publish(&self, set: Compiled, at: UnixNanos) {
+    pub fn publish(&self, set: impl Into<Arc<Compiled>>, at: UnixNanos) {
         let _one_at_a_time = self.writing.lock();
         let mut history = History::clone(&self.shared.history.load());
         let since = history.spans.back().map_or(at, |span| at.max(span.since));
         if history.spans.back().is_some_and(|span| span.since == since) {
             history.spans.pop_back();
         }
-        history.spans.push_back(Span { since, set: Arc::new(set) });
+        history.spans.push_back(Span { since, set: set.into() });
         history.forget(&self.limits, since);
         self.shared.history.store(Arc::new(history));
     }

@@ -19,6 +19,9 @@ mod edits;
 #[path = "answers/properties.rs"]
 mod properties;
 
+#[path = "answers/changed.rs"]
+mod changed;
+
 #[path = "answers/calico.rs"]
 mod calico;
 

@@ -1,16 +1,17 @@
 //! Selectors that take nobody, and names that nothing answers to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use schemas::{Addr, Endpoint, Protocol};
 
 use super::{FindingKind, Findings, lists, path};
-use crate::assemble::Placed;
 use crate::compiled::Compiled;
 use crate::model::{
     Check, Condition, Direction, Peer, Policy, PortNumber, Rule, Stage, Standing, Subject,
 };
+use crate::policies::Placed;
 use crate::question::{Party, Question};
 use crate::sight::{Sight, Truth};
 
@@ -21,7 +22,12 @@ struct Scene<'a> {
 }
 
 /// Notes what selects nobody, and what is named and not there.
-pub(super) fn check(compiled: &Compiled, endpoints: &[&Endpoint], findings: &mut Findings) {
+pub(super) fn check(
+    compiled: &Compiled,
+    endpoints: &[&Endpoint],
+    namespaces: &BTreeSet<&str>,
+    findings: &mut Findings,
+) {
     let scene = Scene::new(compiled, endpoints);
     let selected = scene.selected();
     for (number, placed) in (0..).zip(&compiled.set.policies) {
@@ -43,7 +49,7 @@ pub(super) fn check(compiled: &Compiled, endpoints: &[&Endpoint], findings: &mut
             let message = "selects none of the endpoints given".to_owned();
             findings.warn(FindingKind::SelectsNothing, policy, "spec", message);
         }
-        if let Some(namespace) = scene.missing_namespace(policy) {
+        if let Some(namespace) = scene.missing_namespace(policy, namespaces) {
             let message = format!("there is no Namespace {namespace} among those given");
             findings.warn(FindingKind::Unresolved, policy, "metadata.namespace", message);
         }
@@ -126,10 +132,9 @@ impl<'a> Scene<'a> {
     }
 
     /// The policy's namespace, where others are given, and neither it nor anyone in it is.
-    fn missing_namespace<'b>(&self, policy: &'b Policy) -> Option<&'b str> {
+    fn missing_namespace<'b>(&self, policy: &'b Policy, given: &BTreeSet<&str>) -> Option<&'b str> {
         let namespace = &*policy.name.namespace;
-        let given = &self.compiled.facts.namespaces;
-        let is_there = given.contains_key(namespace)
+        let is_there = given.contains(namespace)
             || self.endpoints.iter().any(|endpoint| *endpoint.namespace == *namespace);
         (!namespace.is_empty() && !given.is_empty() && !is_there).then_some(namespace)
     }

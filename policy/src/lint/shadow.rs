@@ -3,8 +3,8 @@
 use schemas::{Action, PolicyKind};
 
 use super::{FindingKind, Findings, covers, lists, path};
-use crate::assemble::{Placed, PolicySet};
 use crate::model::{Direction, Rule, RuleAction, Standing};
+use crate::policies::{Placed, PolicySet};
 
 /// The most pairs of policies that are compared.
 const PAIRS_MAX: usize = 10_000_000;
@@ -48,7 +48,7 @@ fn within(placed: &Placed, direction: Direction, rules: &[Rule], findings: &mut 
 fn between(set: &PolicySet, findings: &mut Findings) {
     let mut pairs = 0;
     for (at, placed) in set.policies.iter().enumerate() {
-        for earlier in set.policies[..at].iter().filter(|earlier| can_shadow(earlier, placed)) {
+        for earlier in set.policies.iter().take(at).filter(|earlier| can_shadow(earlier, placed)) {
             pairs += 1;
             if pairs > PAIRS_MAX {
                 let message = format!("is not compared: {PAIRS_MAX} pairs of policies were");

@@ -14,7 +14,7 @@ use crate::read::calico_rule::blocks_of;
 use crate::read::fields::{Faults, Field, Object};
 
 /// A NetworkSet or GlobalNetworkSet: addresses with labels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NetworkSet {
     /// `None` for a global one.
     pub(crate) namespace: Option<Arc<str>>,
@@ -23,7 +23,7 @@ pub(crate) struct NetworkSet {
 }
 
 /// A HostEndpoint: a node's interface, or all of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HostEndpoint {
     pub(crate) name: Arc<str>,
     /// Where it was written.
@@ -38,7 +38,7 @@ pub(crate) struct HostEndpoint {
 }
 
 /// A Profile: labels and rules that endpoints inherit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Profile {
     pub(crate) name: Arc<str>,
     pub(crate) labels: Labels,
@@ -47,7 +47,7 @@ pub(crate) struct Profile {
 }
 
 /// A Node's labels and addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) labels: Labels,
@@ -55,7 +55,7 @@ pub(crate) struct Node {
 }
 
 /// The endpoints of one EndpointSlice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Slice {
     pub(crate) namespace: Arc<str>,
     pub(crate) service: Arc<str>,
@@ -63,14 +63,14 @@ pub(crate) struct Slice {
 }
 
 /// Ports that Calico never closes on a host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failsafe {
     pub(crate) inbound: Vec<FailsafePort>,
     pub(crate) outbound: Vec<FailsafePort>,
 }
 
 /// One such port, to or from these addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FailsafePort {
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
