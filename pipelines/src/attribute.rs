@@ -112,13 +112,13 @@ impl Attribute {
         }
         let place = place(row);
         if let Some(known) = self.remembered.get(place, row, ends) {
-            if known.checked == self.judging.revision_now() {
+            if known.checked == self.judging.edition_now() {
                 return known.judged.clone();
             }
             let judged = self.judging.again(row, ends, &known.first);
             self.totals.changed += u64::from(judged.is_changed);
             known.judged = judged;
-            known.checked = self.judging.revision_now();
+            known.checked = self.judging.edition_now();
             return known.judged.clone();
         }
         let first = self.judging.first(row, ends);
@@ -129,7 +129,7 @@ impl Attribute {
             ends: ends.clone(),
             first,
             judged: judged.clone(),
-            checked: self.judging.revision_now(),
+            checked: self.judging.edition_now(),
         };
         self.remembered.insert(place, memory);
         judged

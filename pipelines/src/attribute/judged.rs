@@ -20,6 +20,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// The policies by which this was judged; 0 when none were.
     pub revision: u64,
+    /// The set by which this was judged; 0 when none was.
+    pub(super) edition: u64,
     /// The policies have changed since the connection was opened, or just before, and the others
     /// say something else.
     pub is_changed: bool,
@@ -54,7 +56,7 @@ impl Judged {
         let side = Side::new(verdict, None, Arc::new(reason));
         let (egress, ingress) = (side.clone(), side);
         let (is_changed, counted) = (false, None);
-        Arc::new(Self { egress, ingress, verdict, revision, is_changed, counted })
+        Arc::new(Self { egress, ingress, verdict, revision, edition: 0, is_changed, counted })
     }
 
     /// What the policies of this reporter's side say.

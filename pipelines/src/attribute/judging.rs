@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use policy::{AtTime, Compiled, Judgement, Party, Question, Timeline};
+use policy::{AtTime, Compiled, InternedParty, InternedQuestion, Judgement, Timeline};
 use schemas::{
     Addr, Connection, Endpoint, Handle, InitiatorFrom, Protocol, Reason, Reporter, Table, Trace,
     Tuple, UnixNanos, Verdict,
@@ -27,6 +27,9 @@ pub(super) struct Judging {
     /// place in memory stays its own.
     allowed: Memo<(usize, u64), Alike>,
     briefs: Memo<(u64, Reporter), Arc<Reason>>,
+    /// What was said first with what is pending now, by both: they are held here so that their
+    /// places in memory stay their own.
+    renewed: Memo<(usize, usize), Renewed>,
     settle: Duration,
     reasons: Arc<AtomicUsize>,
     reasons_max: usize,
@@ -37,6 +40,9 @@ pub(super) struct Judging {
 
 /// What the policies say of many pairs, and what is made of it.
 type Alike = (Arc<Judgement>, Arc<Judged>);
+
+/// What was said first, what is said now, and what comes of them.
+type Renewed = (Arc<Judged>, Arc<Judged>, Arc<Judged>);
 
 /// What was done.
 #[derive(Default)]
@@ -59,6 +65,9 @@ const ALLOWED_MAX: usize = 65_536;
 
 /// The most distinct short reasons that are shared.
 const BRIEFS_MAX: usize = 16_384;
+
+/// The most answers with what is pending since that are shared.
+const RENEWED_MAX: usize = 16_384;
 
 // === impl Said ===
 
@@ -85,6 +94,7 @@ impl Judging {
             denied: Memo::new(config.denied_max),
             allowed: Memo::new(ALLOWED_MAX),
             briefs: Memo::new(BRIEFS_MAX),
+            renewed: Memo::new(RENEWED_MAX),
             settle: config.settle,
             reasons: Arc::default(),
             reasons_max: config.reasons_max,
@@ -111,9 +121,9 @@ impl Judging {
         self.now = set_at(&self.policies, to);
     }
 
-    /// The revision in force at the batch's end; 0 when there is none.
-    pub(super) fn revision_now(&self) -> u64 {
-        self.now.as_ref().map_or(0, |set| set.revision())
+    /// The number of the set in force at the batch's end; 0 when there is none.
+    pub(super) fn edition_now(&self) -> u64 {
+        self.now.as_ref().map_or(0, |set| set.edition())
     }
 
     /// What no policy speaks of: frames that are not IP, ICMP errors, neighbour discovery (RFC
@@ -152,20 +162,61 @@ impl Judging {
         if first.revision == 0 && first.egress.trace.is_none() {
             return first.clone();
         }
+        let now = self.now.clone().filter(|set| set.edition() != first.edition);
+        let now = now.map(|set| self.by_set(&set, row, ends));
+        let renewed = now.as_ref().map_or_else(|| first.clone(), |now| self.renewed(first, now));
+        let sides = |judged: &Judged| (judged.egress.verdict, judged.ingress.verdict);
+        if let Some(other) = now.filter(|now| sides(now) != sides(first)) {
+            return Arc::new(changed(&renewed, other.verdict));
+        }
         let around = [row.opened_at.before(self.settle), row.opened_at.after(self.settle)];
         let around = around.map(|at| set_at(&self.policies, at));
-        let others = [self.now.clone()].into_iter().chain(around).flatten();
-        for set in others {
+        for set in around.into_iter().flatten() {
             if set.revision() == first.revision {
                 continue;
             }
             let other = self.by_set(&set, row, ends);
-            let sides = |judged: &Judged| (judged.egress.verdict, judged.ingress.verdict);
             if sides(&other) != sides(first) {
-                return Arc::new(changed(first, other.verdict));
+                return Arc::new(changed(&renewed, other.verdict));
             }
         }
-        first.clone()
+        renewed
+    }
+
+    /// The first answer with what would come of it by the policies of now, the staged ones
+    /// enforced.
+    fn renewed(&mut self, first: &Arc<Judged>, now: &Arc<Judged>) -> Arc<Judged> {
+        let sides = [(&first.egress, &now.egress), (&first.ingress, &now.ingress)];
+        if sides.into_iter().all(|(first, now)| is_pending_same(first, now)) {
+            return first.clone();
+        }
+        let key = (Arc::as_ptr(first).addr(), Arc::as_ptr(now).addr());
+        if let Some((_, _, known)) = self.renewed.get(&key) {
+            return known;
+        }
+        let [egress, ingress] = sides.map(|(first, now)| self.renewed_side(first, now));
+        let Judged { verdict, revision, edition, is_changed, .. } = **first;
+        let renewed = Arc::new(Judged {
+            egress,
+            ingress,
+            verdict,
+            revision,
+            edition,
+            is_changed,
+            counted: None,
+        });
+        self.renewed.insert(key, (first.clone(), now.clone(), renewed.clone()));
+        renewed
+    }
+
+    fn renewed_side(&mut self, first: &Side, now: &Side) -> Side {
+        let (Some(trace), Some(new)) = (&first.trace, &now.trace) else { return first.clone() };
+        let trace = self.intern(Trace {
+            pending: new.pending.clone(),
+            pending_verdict: new.pending_verdict,
+            ..Trace::clone(trace)
+        });
+        Side::new(first.verdict, Some(trace), first.reason.clone())
     }
 
     fn by_set(&mut self, set: &Compiled, row: &Connection, ends: &Ends) -> Arc<Judged> {
@@ -178,9 +229,9 @@ impl Judging {
             let sentence = "the service that was called has no known endpoints";
             return Judged::without_policy(Verdict::Unknown, sentence, set.revision());
         };
-        let judgement = set.judge_shared(question);
+        let judgement = set.judge_interned(question);
         let sides = (judgement.egress.verdict, judgement.ingress.verdict);
-        let others = questions.iter().skip(1).map(|question| set.judge_shared(question));
+        let others = questions.iter().skip(1).map(|question| set.judge_interned(question));
         let is_one =
             others.map(|other| (other.egress.verdict, other.ingress.verdict)).all(|s| s == sides);
         let is_all = ends.backends.as_ref().is_none_or(|backends| backends.is_all);
@@ -221,12 +272,12 @@ impl Judging {
     fn denial(
         &mut self,
         set: &Compiled,
-        question: &Question<'_>,
+        question: &InternedQuestion<'_>,
         judgement: &Judgement,
     ) -> Arc<Judged> {
         let has_room = self.reasons() < self.reasons_max;
         self.totals.cut_short += u64::from(!has_room);
-        let explained = has_room.then(|| set.explain(question, judgement));
+        let explained = has_room.then(|| set.explain(&question.question(), judgement));
         self.made(set, judgement, explained)
     }
 
@@ -248,6 +299,7 @@ impl Judging {
             ingress: Side::new(ingress.verdict, Some(ingress), reasons.1),
             verdict: judgement.verdict,
             revision: set.revision(),
+            edition: set.edition(),
             is_changed: false,
             counted,
         })
@@ -292,8 +344,19 @@ fn changed(first: &Judged, now: Verdict) -> Judged {
         ingress: said(&first.ingress),
         verdict: first.verdict,
         revision: first.revision,
+        edition: first.edition,
         is_changed: true,
         counted: None,
+    }
+}
+
+/// Whether two answers say the same of what is pending.
+fn is_pending_same(first: &Side, now: &Side) -> bool {
+    match (&first.trace, &now.trace) {
+        (Some(first), Some(now)) => {
+            first.pending == now.pending && first.pending_verdict == now.pending_verdict
+        }
+        _ => true,
     }
 }
 
@@ -314,12 +377,12 @@ fn missing(row: &Connection, ends: &Ends) -> Option<String> {
 }
 
 /// The question to the policies; one for each backend that a service call may have reached.
-fn questions<'a>(row: &Connection, ends: &'a Ends) -> Vec<Question<'a>> {
+fn questions<'a>(row: &Connection, ends: &'a Ends) -> Vec<InternedQuestion<'a>> {
     let reached = row.translated.as_ref().unwrap_or(&row.tuple);
-    let from = Party { addr: Some(row.tuple.src), endpoint: &ends.source };
-    let ask = |addr: Addr, port: u16, endpoint: &'a Endpoint| Question {
+    let from = InternedParty { addr: Some(row.tuple.src), endpoint: &ends.source };
+    let ask = |addr: Addr, port: u16, endpoint: &'a Handle<Endpoint>| InternedQuestion {
         from,
-        to: Party { addr: Some(addr), endpoint },
+        to: InternedParty { addr: Some(addr), endpoint },
         protocol: row.tuple.protocol,
         port,
         source_port: None,
@@ -333,11 +396,11 @@ fn questions<'a>(row: &Connection, ends: &'a Ends) -> Vec<Question<'a>> {
 }
 
 /// Whether the policies would say the same if the other end had opened.
-fn is_same_reversed(set: &Compiled, question: &Question<'_>, row: &Connection) -> bool {
+fn is_same_reversed(set: &Compiled, question: &InternedQuestion<'_>, row: &Connection) -> bool {
     let reached = row.translated.as_ref().unwrap_or(&row.tuple);
     let port = if row.tuple.protocol.has_ports() { reached.src_port } else { question.port };
-    let reversed = Question { from: question.to, to: question.from, port, ..*question };
-    let (there, back) = (set.judge_shared(question), set.judge_shared(&reversed));
+    let reversed = InternedQuestion { from: question.to, to: question.from, port, ..*question };
+    let (there, back) = (set.judge_interned(question), set.judge_interned(&reversed));
     there.verdict == back.verdict
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Memory {
     pub(super) first: Arc<Judged>,
     /// The same, with what has changed since.
     pub(super) judged: Arc<Judged>,
-    /// The revision that it was compared with last.
+    /// The set that it was compared with last.
     pub(super) checked: u64,
 }
 

@@ -71,6 +71,33 @@ fn a_connection_keeps_the_verdict_of_its_first_packet() {
 }
 
 #[test]
+fn what_is_pending_of_an_open_connection_follows_the_staged_policies() {
+    let allows = only_from("cart", "cart", &["web"]);
+    let scene = Scene::under(std::slice::from_ref(&allows));
+    let (mut path, lane) = (Path::new(&scene), lane("a", 1));
+    let first = path.attributed(drain(&lane, 0, call(AT_WEB, 4_000, AT_CART)));
+    let trace = |row: &Attributed| row.judged.ingress.trace.clone().unwrap();
+    assert_eq!(trace(&first[0]).pending, trace(&first[0]).enforced);
+    let mut staged = only_from("cart", "cart", &[]);
+    staged["kind"] = json!("StagedKubernetesNetworkPolicy");
+    staged["apiVersion"] = json!("projectcalico.org/v3");
+    let mut pending = Vec::new();
+    for (at, policies) in [(10, vec![allows.clone(), staged]), (20, vec![allows])] {
+        scene.publish(&policies, secs(at));
+        let there = seen("tcp 10.0.0.1:4000 > 10.0.0.2:8080").into(CART).ack().at(secs(at + 1));
+        let rows = path.attributed(drain(&lane, at + 1, vec![there.get()]));
+        assert_eq!(trace(&rows[0]).enforced, trace(&first[0]).enforced);
+        assert_eq!(rows[0].judged.verdict, Verdict::Allow);
+        assert_eq!(rows[0].judged.revision, first[0].judged.revision);
+        assert!(!rows[0].judged.is_changed);
+        pending.push((trace(&rows[0]).pending_verdict, rows[0].judged.ingress.digest));
+    }
+    assert_eq!(pending[0].0, Verdict::Deny);
+    assert_eq!(pending[1], (Verdict::Allow, first[0].judged.ingress.digest));
+    assert_ne!(pending[0].1, pending[1].1, "rows of either are added up apart");
+}
+
+#[test]
 fn what_is_opened_while_the_policies_change_says_so() {
     let scene = Scene::under(&[]);
     scene.publish(&[only_from("cart", "cart", &[])], secs(10));
