@@ -173,6 +173,9 @@ impl Manifests {
             return self.take_items(source, ("", "List"), body, item_lines);
         }
         let (api_version, kind) = (text(&body, "apiVersion"), text(&body, "kind"));
+        if is_kustomization(api_version.as_deref(), kind.as_deref()) {
+            return self.foreign.push(source.clone());
+        }
         let (api_version, kind) = match (api_version, kind) {
             (Some(api_version), Some(kind)) => (api_version, kind),
             (None, None) => return self.foreign.push(source.clone()),
@@ -231,6 +234,13 @@ impl Manifests {
             problem: problem.into(),
         });
     }
+}
+
+/// What tells `kubectl apply -k` what to do stands among the objects, and no API server gets it.
+fn is_kustomization(api_version: Option<&str>, kind: Option<&str>) -> bool {
+    let group = api_version.and_then(|version| version.split_once('/')).map(|(group, _)| group);
+    group == Some("kustomize.config.k8s.io")
+        || api_version.is_none() && matches!(kind, Some("Kustomization"))
 }
 
 fn newlines(bytes: &[u8]) -> usize {

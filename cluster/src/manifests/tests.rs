@@ -92,6 +92,14 @@ fn a_document_without_a_name_or_a_kind_is_named() {
 }
 
 #[test]
+fn a_kustomization_is_no_object() {
+    let text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n---\n\
+                kind: Kustomization\nresources: [a.yaml]\n";
+    let found = parse_yaml(text);
+    assert_eq!((found.foreign.len(), found.broken.len()), (2, 0), "{:?}", found.broken);
+}
+
+#[test]
 fn a_key_that_stands_twice_is_refused_and_a_merged_one_is_overridden() {
     let twice = parse_yaml(&format!("{POD}kind: Pod\n"));
     assert!(twice.broken[0].problem.contains("'kind' stands there twice"), "{twice:?}");
