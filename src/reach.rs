@@ -198,3 +198,14 @@ fn said(connections: &[Reach]) -> String {
     }
     parts.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::csv_field;
+
+    #[test]
+    fn a_csv_field_is_quoted_where_it_has_to_be() {
+        assert_eq!(csv_field("shop/web (IPv4)"), "shop/web (IPv4)");
+        assert_eq!(csv_field("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}

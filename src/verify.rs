@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     for (file, outcomes) in &suites_done {
         terminal::line(&report::of(file, outcomes, args.json))?;
     }
-    if !args.json {
+    if !args.json && !suites_done.is_empty() {
         terminal::line(&report::summary(&suites_done))?;
     }
     if let Some(path) = &args.junit {

@@ -284,12 +284,33 @@ fn impact_says_what_it_cannot_answer() {
     wrong(&["--staged"], "--flows");
     wrong(&["--staged", "--flows", "tests/nowhere"], "tests/nowhere");
     wrong(&["--staged", "--reach", "--since", "1h"], "--flows");
+    wrong(&["--staged", "--reach", "--assume", "staged-adds"], "choose one");
     let refused = folder(&[(
         "a.yaml",
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: \
          shop}\nspec: {podSelector: {}, ingres: []}\n",
     )]);
     wrong(&["--proposed", path(refused.path()), "--reach"], "spec.ingres");
+}
+
+#[test]
+fn a_policy_that_is_not_read_may_hide_what_changes() {
+    let unread = folder(&[(
+        "a.yaml",
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\n",
+    )]);
+    let output = of_shop(
+        "impact",
+        &[
+            "--manifests",
+            path(unread.path()),
+            "--proposed",
+            "tests/policies/proposed.yaml",
+            "--reach",
+        ],
+    );
+    assert_eq!(code(&output), Some(2), "{}", said(&output));
+    assert!(complaints(&output).contains("may change"), "{}", complaints(&output));
 }
 
 #[test]

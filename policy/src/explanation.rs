@@ -32,7 +32,7 @@ pub struct Explanation {
 pub struct Side {
     /// What this side's policies give.
     pub verdict: Verdict,
-    /// What decided; null only when nothing selects.
+    /// What decided; null when nothing selects, or when a missing fact leaves open what does.
     pub decided_by: Option<DecidedBy>,
     /// The policies that were asked, in force and as if staged ones were.
     pub trace: Trace,

@@ -35,10 +35,15 @@ pub(super) fn changes(before: &mut Described, after: &mut Described) -> Result<F
     }
     if compared.undecided > 0 {
         let pairs = counted(compared.undecided, "pair");
-        notes.push(format!("{pairs} with ports that are undecided before and after"));
+        notes.push(format!("{pairs} with ports that are unknown or incomplete before and after"));
+    }
+    if compared.unclear > 0 {
+        let pairs = counted(compared.unclear, "pair");
+        notes.push(format!("{pairs} of these may change: what is not known could hide it"));
     }
     let is_certain = |verdict| matches!(verdict, Verdict::Allow | Verdict::Deny);
-    let is_whole = changes.iter().all(|change: &Change| is_certain(change.after.verdict));
+    let is_whole = compared.unclear == 0
+        && changes.iter().all(|change: &Change| is_certain(change.after.verdict));
     Ok(Found {
         changes,
         more: 0,

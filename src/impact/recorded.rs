@@ -78,9 +78,10 @@ struct Flows<'a> {
 struct Counts {
     /// Of detail `workload`.
     without_addresses: usize,
-    /// Undecided before and after.
+    /// Unknown or incomplete before and after.
     undecided: usize,
-    /// Of these, rows of which the policies say something else all the same.
+    /// Of these, rows that are incomplete, or of which the policies of the two say something else:
+    /// there a change may be hidden.
     unclear: usize,
     /// Recorded with another verdict than the policies give.
     otherwise: usize,
@@ -140,7 +141,8 @@ impl<'a> Flows<'a> {
         if verdicts.0 == verdicts.1 {
             let is_decided = matches!(verdicts.0, Verdict::Allow | Verdict::Deny);
             self.counts.undecided += usize::from(!is_decided);
-            self.counts.unclear += usize::from(!is_decided && before != after);
+            let is_open = verdicts.0 == Verdict::Incomplete || before != after;
+            self.counts.unclear += usize::from(!is_decided && is_open);
             return;
         }
         let name = |party: &Party<'_>| match party.addr {
@@ -269,11 +271,14 @@ impl Counts {
             ));
         }
         if self.undecided > 0 {
-            notes.push(format!("{} undecided before and after", rows_of(self.undecided)));
+            notes.push(format!(
+                "{} unknown or incomplete before and after",
+                rows_of(self.undecided)
+            ));
         }
         if self.unclear > 0 {
             let rows = rows_of(self.unclear);
-            notes.push(format!("{rows} of these are told otherwise, and could change"));
+            notes.push(format!("{rows} of these may change: what is not known could hide it"));
         }
         if self.otherwise > 0 {
             notes.push(format!(

@@ -8,9 +8,15 @@ use crate::config::Lines;
 /// Texts that were read again, and what stands where in them.
 #[derive(Default)]
 pub(super) struct Places {
-    files: HashMap<String, Option<String>>,
+    files: HashMap<String, Option<Text>>,
     /// By file and the line where the object begins.
     objects: HashMap<(String, u64), Option<Lines>>,
+}
+
+/// A file, and where its lines begin.
+struct Text {
+    text: String,
+    starts: Vec<usize>,
 }
 
 // === impl Places ===
@@ -26,8 +32,8 @@ impl Places {
         let text = self
             .files
             .entry(file.to_owned())
-            .or_insert_with(|| std::fs::read_to_string(file).ok())
-            .as_deref();
+            .or_insert_with(|| std::fs::read_to_string(file).ok().map(Text::new))
+            .as_ref();
         let lines = self
             .objects
             .entry((file.to_owned(), line))
@@ -37,10 +43,25 @@ impl Places {
     }
 }
 
+// === impl Text ===
+
+impl Text {
+    fn new(text: String) -> Self {
+        let after = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { starts: std::iter::once(0).chain(after).collect(), text }
+    }
+
+    /// The text from a line, counted from 1, to the end.
+    fn rest(&self, line: u64) -> Option<&str> {
+        let place = usize::try_from(line.checked_sub(1)?).ok()?;
+        self.text.get(*self.starts.get(place)?..)
+    }
+}
+
 /// The text of the object that begins at a line: to the end of its document, or, for an item of a
 /// list, to where the next begins.
-fn object(text: &str, line: u64) -> Option<String> {
-    let mut lines = text.lines().skip(usize::try_from(line.checked_sub(1)?).ok()?);
+fn object(text: &Text, line: u64) -> Option<String> {
+    let mut lines = text.rest(line)?.lines();
     let first = lines.next()?;
     let indent = first.len() - first.trim_start().len();
     let item = first.trim_start().strip_prefix("- ");
@@ -71,7 +92,8 @@ mod tests {
         let text =
             "kind: A\n---\nkind: B\nspec:\n  ingress:\n  - from: []\n  - to: []\n---\nkind: C\n";
         let line = |from: u64, text: &str, field: &str| {
-            Lines::of(&object(text, from).unwrap()).unwrap().line(field) + from - 1
+            let text = Text::new(text.to_owned());
+            Lines::of(&object(&text, from).unwrap()).unwrap().line(field) + from - 1
         };
         assert_eq!(line(3, text, "spec.ingress[1].to"), 7);
         assert_eq!(line(3, text, "spec.ingress[1].ports[0]"), 7);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use policy::{Party, Question, Reach};
+use policy::{Party, Question};
 use schemas::{Endpoint, Handle, Protocol, Verdict};
 
 use super::outside::{self, Region};
@@ -42,8 +42,11 @@ pub struct Ports {
 pub struct Compared {
     /// Pairs that are in both.
     pub pairs: usize,
-    /// Of these, pairs with ports that are undecided in both.
+    /// Of these, pairs with ports that are unknown or incomplete in both.
     pub undecided: usize,
+    /// Of these, pairs whose ports are incomplete, or of which the policies of the two say
+    /// something else: there a difference may be hidden.
+    pub unclear: usize,
     /// Workloads, pods and nodes that are in one only.
     pub lone: usize,
 }
@@ -182,7 +185,7 @@ impl Clusters<'_> {
         is_egress: bool,
     ) -> Vec<(Region, Vec<Changed>)> {
         let mut found: Vec<(Region, Vec<Changed>)> = Vec::new();
-        let undecided = self.compared.undecided;
+        let Compared { undecided, unclear, .. } = self.compared;
         for (first, last) in outside::regions(&self.before.nets, is_v4) {
             let endpoint: Handle<Endpoint> = self.before.view.unknown(first.into());
             let other = Party { addr: Some(first.into()), endpoint: &endpoint };
@@ -192,16 +195,19 @@ impl Clusters<'_> {
                 _ => found.push(((first, last), changed)),
             }
         }
+        // All ranges of addresses are one pair.
         self.compared.undecided = self.compared.undecided.min(undecided + 1);
+        self.compared.unclear = self.compared.unclear.min(unclear + 1);
         found
     }
 
     /// The ports whose verdict is another.
     fn changed(&mut self, (before, after): (Ends<'_>, Ends<'_>)) -> Vec<Changed> {
+        let ends = (before, after);
         let before = ways::judged(self.before, before.0, before.1);
         let after = ways::judged(self.after, after.0, after.1);
         let mut found: Vec<Changed> = Vec::new();
-        let mut is_undecided = false;
+        let (mut is_undecided, mut is_unclear) = (false, false);
         for one in &before {
             for other in after.iter().filter(|other| other.protocol == one.protocol) {
                 let (first, last) = (one.first.max(other.first), one.last.min(other.last));
@@ -209,14 +215,24 @@ impl Clusters<'_> {
                     continue;
                 }
                 let verdicts = (one.verdict, other.verdict);
-                is_undecided |= verdicts.0 == verdicts.1 && is_open(one);
                 if verdicts.0 != verdicts.1 {
                     add(&mut found, (one.protocol, first, last), verdicts);
+                } else if matches!(one.verdict, Verdict::Unknown | Verdict::Incomplete) {
+                    is_undecided = true;
+                    let ports = Ports { protocol: one.protocol, first, last };
+                    is_unclear |= one.verdict == Verdict::Incomplete || self.differs(ends, ports);
                 }
             }
         }
         self.compared.undecided += usize::from(is_undecided);
+        self.compared.unclear += usize::from(is_unclear);
         found
+    }
+
+    /// Whether the policies of the two say anything else of the first of these ports.
+    fn differs(&self, (before, after): (Ends<'_>, Ends<'_>), ports: Ports) -> bool {
+        let before = self.before.policies.judge_shared(&question(before, ports));
+        before != self.after.policies.judge_shared(&question(after, ports))
     }
 
     fn tell(
@@ -251,10 +267,6 @@ fn add(
         return;
     }
     found.push((Ports { protocol, first, last }, before, after));
-}
-
-fn is_open(one: &Reach) -> bool {
-    matches!(one.verdict, Verdict::Unknown | Verdict::Incomplete)
 }
 
 /// The row's end in both clusters, with the same address outside.

@@ -113,3 +113,47 @@ fn plain(name: &str) -> (&str, &str) {
 fn is_namespace(text: &str) -> bool {
     text != "node" && !text.contains(['.', ':'])
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::Reach;
+    use schemas::Protocol;
+
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_families_of_one_pair_are_two_arrows() {
+        let open = |verdict| Reach {
+            protocol: Protocol::TCP,
+            first: 1,
+            last: 80,
+            verdict,
+            egress: verdict,
+            ingress: verdict,
+        };
+        let pair = |from: &str, to: &str, verdict| Pair {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            connections: vec![open(verdict)],
+        };
+        let pairs = [
+            pair("a/\"x\" (IPv4)", "node/n (IPv4)", Verdict::Allow),
+            pair("a/\"x\" (IPv6)", "node/n (IPv6)", Verdict::Unknown),
+            pair("10.0.0.0/8", "a/\"x\"", Verdict::Allow),
+        ];
+        assert_eq!(
+            dot(&pairs),
+            "digraph reach {\n  rankdir=LR;\n  node [shape=box];\n  n2 [label=\"10.0.0.0/8\"];\n  \
+             n1 [label=\"node/n\"];\n  subgraph cluster_1 {\n    label=\"a\";\n    \
+             n0 [label=\"\\\"x\\\"\"];\n  }\n  n0 -> n1 [label=\"tcp 1-80 (IPv4)\"];\n  \
+             n0 -> n1 [label=\"(unknown: tcp 1-80) (IPv6)\", style=dashed];\n  \
+             n2 -> n0 [label=\"tcp 1-80\"];\n}\n"
+        );
+        assert!(
+            mermaid(&pairs).contains("    n0[\"#quot;x#quot;\"]\n  end\n"),
+            "{}",
+            mermaid(&pairs)
+        );
+        assert!(mermaid(&pairs).contains("  n0 -.->|\"(unknown: tcp 1-80) (IPv6)\"| n1\n"));
+    }
+}

@@ -223,6 +223,8 @@ impl From<Expected> for Verdict {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn wrong(text: &str) -> String {
@@ -276,5 +278,66 @@ mod tests {
         assert!(wrong("cases: []").contains("takes at least 1"));
         assert!(wrong("").contains("cases: is missing"));
         assert!(wrong("cases: [").contains("is not YAML"));
+    }
+
+    /// Pieces that files of cases are made of, so that random texts get past the YAML parser.
+    fn piece() -> impl Strategy<Value = String> {
+        let known = [
+            "cases:",
+            "\n",
+            "\n- ",
+            "\n  ",
+            "{",
+            "}",
+            ", ",
+            "from: a/b",
+            "to: c/d",
+            "port: ",
+            "80",
+            "-1",
+            "8.0",
+            "1e99",
+            "http",
+            "53/udp",
+            "0",
+            "protocol: icmp",
+            "protocol: 256",
+            "expect: ",
+            "allow",
+            "deny",
+            "rule: ",
+            "decided_by: x",
+            "because: ~",
+            "name: [",
+            "]",
+            "&a ",
+            "*a",
+            "<<: *a",
+            "'",
+            "\"",
+            "#",
+            "~",
+            "---\n",
+            "\t",
+            "99999999999999999999",
+        ];
+        prop_oneof![
+            8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
+            1 => ".{0,12}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_file_of_cases_or_is_wrong_at_a_line(
+            pieces in proptest::collection::vec(piece(), 0..32)
+        ) {
+            if let Err(problems) = parse("a.yaml", &pieces.concat()) {
+                prop_assert!(problems.count() > 0);
+                for problem in problems.iter() {
+                    prop_assert!(problem.line > 0 && !problem.message.is_empty(), "{problem:?}");
+                }
+            }
+        }
     }
 }
