@@ -8,7 +8,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    check, explain, flows, impact, lab, lint, reach, record, replay, run, status, unload, verify,
+    check, explain, flows, impact, lab, lint, reach, record, replay, run, spool, status, unload,
+    verify,
 };
 
 /// What the exit code says.
@@ -64,6 +65,8 @@ pub enum Command {
     Flows(Box<flows::Args>),
     /// Say how a running daemon is: hooks, features, losses, lag
     Status(status::Args),
+    /// Look into the spool: what is not delivered, and what was refused
+    Spool(spool::Args),
     /// Keep what the kernel saw and what changed in the cluster
     Record(record::Args),
     /// Show a recording, explained by its own cluster
@@ -101,6 +104,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Flows(args) => flows::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Spool(args) => spool::run(&args),
             Command::Record(args) => record::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Unload(args) => unload::run(&args),

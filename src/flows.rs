@@ -12,7 +12,7 @@ use crate::cli::Exit;
 use crate::client::{self, Daemon, Lines};
 use crate::clock;
 pub(crate) use asked::Asked;
-use screen::Screen;
+pub(crate) use screen::Screen;
 
 /// Which flows, from where, and how to print them.
 #[derive(Debug, clap::Args)]

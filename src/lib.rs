@@ -37,6 +37,7 @@ pub mod verify;
 
 pub mod client;
 pub mod flows;
+pub mod spool;
 pub mod status;
 pub mod unload;
 

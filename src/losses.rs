@@ -20,8 +20,9 @@ const LOST: &[&str] = &[
     "aside",
 ];
 
-/// What is let go on purpose: what uplinks and copies saw is evidence and no rows.
-const NOT_LOST: &str = "reason=\"evidence_only\"";
+/// What is let go on purpose: what uplinks and copies saw is evidence and no rows, and what an
+/// exporter's filter leaves out nobody asked for.
+const NOT_LOST: &[&str] = &["reason=\"evidence_only\"", "reason=\"filtered\""];
 
 /// Every counter of something lost that is not zero.
 pub fn losses(registry: &Registry) -> Vec<Loss> {
@@ -38,7 +39,7 @@ fn loss(line: &str) -> Option<Loss> {
     let (what, count) = line.rsplit_once(' ')?;
     let (name, labels) = what.split_once('{').unwrap_or((what, ""));
     let name = name.strip_suffix("_total")?;
-    let is_lost = !labels.contains(NOT_LOST)
+    let is_lost = !NOT_LOST.iter().any(|reason| labels.contains(reason))
         && LOST.iter().any(|word| name.contains(word) || labels.contains(word));
     let count: f64 = count.parse().ok()?;
     (is_lost && count > 0.0).then(|| Loss { what: what.replacen("_total", "", 1), count })

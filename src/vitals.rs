@@ -81,13 +81,13 @@ impl Vitals {
 
     fn exporters(&self) -> Vec<Exporter> {
         let status = self.spool.status();
-        let failing = status.failing.unwrap_or_default();
+        let spool = status.failing.unwrap_or_default();
         let exporter = |account: exporters::spool::Account| Exporter {
             name: account.exporter,
             files_behind: account.behind_files as u64,
             bytes_behind: account.behind_bytes,
             rows: account.sent.rows,
-            error: failing.clone(),
+            error: account.failing.unwrap_or_else(|| spool.clone()),
         };
         status.exporters.into_iter().map(exporter).collect()
     }

@@ -139,3 +139,14 @@ fn an_unknown_command_is_a_question_that_could_not_be_answered() {
     assert_eq!(code(&output), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("check"), "{output:?}");
 }
+
+#[test]
+fn a_folder_that_is_no_spool_is_named_and_nothing_is_made_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = whyflow(&["spool", "list", "--folder", path]);
+    assert_eq!(code(&output), Some(2));
+    let named = String::from_utf8_lossy(&output.stderr);
+    assert!(named.contains("is not a spool's folder"), "{named}");
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+}

@@ -19,6 +19,9 @@ pub struct SpoolConfig {
     pub waiting_rows_max: u64,
     /// How many unreadable files are kept aside for inspection.
     pub aside_files_max: u32,
+    /// The most that the rows take that one exporter's far side refused for good; the oldest go
+    /// first, counted.
+    pub refused_bytes_max: u64,
 }
 
 /// What happens when an exporter is too far behind.
@@ -88,6 +91,7 @@ impl Default for SpoolConfig {
             chunk_rows: 8_192,
             waiting_rows_max: 200_000,
             aside_files_max: 16,
+            refused_bytes_max: 64 << 20,
         }
     }
 }

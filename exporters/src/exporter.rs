@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub struct Position {
     pub chunk: u32,
 }
 
-/// Rows of one file of the spool, delivered and confirmed together.
+/// Rows of one file of the spool, delivered and confirmed together. After a part of them was
+/// delivered or refused, the rest comes as a chunk of the same position with fewer rows.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// The spool that they are from.
@@ -37,19 +39,34 @@ pub struct Chunk {
     pub tally: Tally,
 }
 
-/// What became of chunks.
+/// What became of rows that an exporter was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
+    /// Rows of the chunk, from its first, that need not come again; the rest comes next.
+    pub taken: usize,
     /// Everything up to this place is delivered for good. `None` while the exporter holds it.
     pub confirmed: Option<Position>,
-    /// Rows of what is confirmed that the far side refused for good.
-    pub refused: Tally,
+    /// Rows among those that were taken which the far side refused for what they are. They are set
+    /// aside with the reason.
+    pub refused: Vec<Refusal>,
+    /// Rows among those that were taken which the far side says it threw away, without saying which
+    /// ones: they are counted and never sent again.
+    pub rejected: u64,
 }
 
-/// A delivery that failed.
+/// Rows that the far side will never take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which of the chunk's rows.
+    pub rows: Range<usize>,
+    /// What the far side said.
+    pub reason: String,
+}
+
+/// A delivery that failed. Nothing of the rows that it is about was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It may succeed later.
+    /// It may succeed later: the network, a restart, too much load.
     #[error("delivering rows, to be tried again")]
     Passing {
         /// What the far side asked to wait.
@@ -57,10 +74,21 @@ pub enum ExportError {
         /// What happened.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// It never will: the chunk is counted as refused. Only from an exporter that holds nothing
-    /// before it.
+    /// The far side refuses whatever it is sent: credentials, an address, a topic that is not there.
+    /// No row is at fault, so none is set aside; it is tried again at the longest wait until somebody
+    /// puts it right, and the exporter's limit says what happens meanwhile.
+    #[error("delivering rows, which nothing but another configuration will change")]
+    Denied {
+        /// What happened.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The far side refuses the chunk's first `rows` rows for what they are, and never takes them
+    /// together. They are cut in halves until only those that it refuses alone are left, which are
+    /// set aside. Only from an exporter that holds nothing of them.
     #[error("delivering rows, refused for good")]
-    Permanent {
+    Refused {
+        /// How many, from the chunk's first; at least one.
+        rows: usize,
         /// What happened.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -72,8 +100,9 @@ pub trait Exporter: Send + 'static {
     /// What it is called in logs.
     const NAME: &'static str;
 
-    /// Delivers a chunk, or takes it in to deliver it later. After an error the same chunk comes
-    /// again: an exporter that fails has not taken it in.
+    /// Delivers rows from the chunk's first on, as many as go in one request, or takes all in to
+    /// deliver them later. After an error the same rows come again: an exporter that fails has taken
+    /// none in.
     fn export(
         &mut self,
         chunk: &Chunk,
@@ -90,19 +119,48 @@ pub trait Exporter: Send + 'static {
     }
 }
 
+// === impl Chunk ===
+
+impl Chunk {
+    /// These of its rows, as a chunk of their own.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        if rows == (0..self.rows.num_rows()) {
+            return self.clone();
+        }
+        let is_last = self.is_last && rows.end == self.rows.num_rows();
+        let rows = self.rows.slice(rows.start, rows.len());
+        let tally = Tally::of_columns(&rows);
+        Self { is_last, rows, tally, ..self.clone() }
+    }
+}
+
 // === impl Receipt ===
 
 impl Receipt {
-    /// Everything up to this place is delivered.
+    /// The whole chunk is delivered.
     #[must_use]
-    pub fn up_to(position: Position) -> Self {
-        Self { confirmed: Some(position), refused: Tally::default() }
+    pub fn delivered(chunk: &Chunk) -> Self {
+        let taken = chunk.rows.num_rows();
+        Self { taken, confirmed: Some(chunk.position), ..Self::default() }
     }
 
-    /// The exporter holds it.
+    /// So many of its rows are, from the first.
     #[must_use]
-    pub fn held() -> Self {
-        Self::default()
+    pub fn delivered_rows(chunk: &Chunk, taken: usize) -> Self {
+        Self { taken, ..Self::delivered(chunk) }
+    }
+
+    /// The exporter holds the whole chunk.
+    #[must_use]
+    pub fn held(chunk: &Chunk) -> Self {
+        Self { confirmed: None, ..Self::delivered(chunk) }
+    }
+
+    /// Everything that the exporter held up to this place is delivered.
+    #[must_use]
+    pub fn up_to(confirmed: Option<Position>) -> Self {
+        Self { confirmed, ..Self::default() }
     }
 }
 

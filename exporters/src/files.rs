@@ -142,6 +142,16 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The plain files of a folder that may not be there.
+    pub(crate) fn list_if_there(&self, dir: &Path) -> io::Result<Vec<Listed>> {
+        match self.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+}
+
 // === impl Writing ===
 
 impl Writing {

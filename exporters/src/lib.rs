@@ -17,6 +17,7 @@ pub mod spool;
 pub mod backoff;
 pub mod exporter;
 pub mod run;
+pub mod view;
 
 pub mod parquet;
 pub mod stdout;
@@ -24,7 +25,8 @@ pub mod stdout;
 pub mod metrics;
 
 pub use config::SpoolConfig;
-pub use exporter::{Chunk, ExportError, Exporter, Position, Receipt};
+pub use exporter::{Chunk, ExportError, Exporter, Position, Receipt, Refusal};
 pub use run::run;
 pub use spool::Spool;
 pub use tally::Tally;
+pub use view::View;

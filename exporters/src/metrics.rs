@@ -133,6 +133,15 @@ impl Page<'_, '_> {
             })
         });
         self.counters("exporter_dropped", "Given up, by reason", dropped)?;
+        let shelf = |part: fn(&Account) -> u64| {
+            accounts.iter().map(move |account| (labels(account), part(account)))
+        };
+        let help = "Rows that the far side refused and that are kept";
+        self.gauges("exporter_set_aside_rows", help, shelf(|a| a.set_aside_rows))?;
+        let help = "Bytes of the rows that the far side refused and that are kept";
+        self.gauges("exporter_set_aside_bytes", help, shelf(|a| a.set_aside_bytes))?;
+        let help = "Refused rows that were kept and had to go because of the limit";
+        self.counters("exporter_set_aside_lost_rows", help, shelf(|a| a.set_aside_forgotten))?;
         let behind = accounts.iter().map(|account| (labels(account), account.behind_bytes));
         let help = "Bytes of the spool's files that an exporter has before it";
         self.gauges("exporter_behind_bytes", help, behind)

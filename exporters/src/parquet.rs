@@ -197,7 +197,7 @@ impl Exporter for ParquetFolder {
     async fn export(&mut self, chunk: &Chunk) -> Result<Receipt, ExportError> {
         if self.is_planned(chunk) {
             if self.held.is_empty() && self.is_delivered().map_err(ExportError::passing)? {
-                return Ok(Receipt::up_to(chunk.position));
+                return Ok(Receipt::delivered(chunk));
             }
         } else if self.plan.is_some() {
             // The plan's last files are gone from the spool: what is left of it comes first.
@@ -206,10 +206,10 @@ impl Exporter for ParquetFolder {
         }
         self.hold(chunk);
         if !self.is_complete() || !self.is_enough() {
-            return Ok(Receipt::held());
+            return Ok(Receipt::held(chunk));
         }
         match self.roll().await {
-            Ok(confirmed) => Ok(Receipt { confirmed, ..Receipt::default() }),
+            Ok(confirmed) => Ok(Receipt { confirmed, ..Receipt::held(chunk) }),
             Err(error) => {
                 self.let_go();
                 Err(ExportError::passing(error))
@@ -223,10 +223,10 @@ impl Exporter for ParquetFolder {
 
     async fn finish(&mut self) -> Result<Receipt, ExportError> {
         if !self.is_complete() {
-            return Ok(Receipt::held());
+            return Ok(Receipt::default());
         }
         let confirmed = self.roll().await.map_err(ExportError::passing)?;
-        Ok(Receipt { confirmed, ..Receipt::default() })
+        Ok(Receipt::up_to(confirmed))
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! On disk: `DIR/<number>-<hash>.arrow`, one file for each piece of a window, in order;
 //! `DIR/cursors/<exporter>.json`, where each exporter stands; `DIR/aside/`, files that could not be
-//! read; `DIR/id`, this spool's own name, by which what was made from it is known. Every file is
+//! read; `DIR/refused/<exporter>/`, rows that its far side refused for good, with what it said; `DIR/id`, this spool's own name, by which what was made from it is known. Every file is
 //! written under a temporary name, synced and renamed, so a name that is there is whole.
 //!
 //! - A file goes when every cursor has passed it and its window ended longer ago than `keep`, in the
@@ -19,7 +19,10 @@ mod file;
 mod intake;
 mod open;
 mod read;
+mod refused;
 mod state;
+
+pub mod folder;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,12 +37,13 @@ use crate::files::Files;
 
 pub use account::{Account, Status};
 pub use append::AppendError;
-pub use cursor::Cursor;
-pub use file::{FileError, Header};
+pub use cursor::{Cursor, Dropped};
+pub use file::{Again, FileError, Header};
 pub(crate) use intake::chain;
 pub use intake::{Intake, Taken};
 pub use open::OpenError;
 pub use read::{ReadError, Reader};
+pub use refused::RefusedName;
 
 use state::State;
 
@@ -49,8 +53,12 @@ pub mod reason {
     pub const DROP_OLDEST: &str = "drop_oldest";
     /// The file could not be read any more.
     pub const UNREADABLE: &str = "unreadable";
-    /// The far side refused the row for good.
+    /// The far side refused the row for good: it is set aside with the reason.
     pub const REFUSED: &str = "refused";
+    /// The far side took the request and threw so many of its rows away, without saying which.
+    pub const REJECTED: &str = "rejected";
+    /// The exporter's filter leaves the row out: nothing is lost.
+    pub const FILTERED: &str = "filtered";
     /// The window could not be written to the disk.
     pub const DISK_FULL: &str = "disk_full";
 }

@@ -3,6 +3,8 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use schemas::Flow;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,21 @@ impl Tally {
     #[must_use]
     pub fn of(flows: &[Flow]) -> Self {
         flows.iter().map(Self::from).sum()
+    }
+
+    /// Of rows in either layout of [`schemas::columns`].
+    #[must_use]
+    pub fn of_columns(rows: &RecordBatch) -> Self {
+        let sum = |name: &str| {
+            let column = rows.column_by_name(name).and_then(|column| column.as_primitive_opt());
+            let total = column.and_then(arrow::compute::sum::<Int64Type>).unwrap_or_default();
+            u64::try_from(total).unwrap_or_default()
+        };
+        Self {
+            rows: rows.num_rows() as u64,
+            observations: sum("observations"),
+            packets: sum("packets_in").saturating_add(sum("packets_out")),
+        }
     }
 
     /// Whether nothing is counted.

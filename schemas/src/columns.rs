@@ -12,6 +12,8 @@
 
 mod arrays;
 mod build;
+mod coarsen;
+mod compact;
 mod flatten;
 mod nested;
 mod read;
@@ -20,6 +22,8 @@ mod rows;
 use arrow::error::ArrowError;
 
 pub use build::encode;
+pub use coarsen::{coarsen, keep_labels};
+pub use compact::{compact, filter};
 pub use flatten::{flat_column, flatten};
 pub use read::read;
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::terminal;
 
 /// Where rows are printed.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// Nothing where JSON lines are printed as they come.
     table: Option<Stdout<io::Stdout>>,
 }
@@ -31,7 +31,7 @@ struct Gap {
 // === impl Screen ===
 
 impl Screen {
-    pub(super) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         let is_table = !json && terminal::is_terminal();
         let table = is_table.then(|| Stdout::new(io::stdout(), Some(Table::for_stdout())));
         Self { table }
@@ -48,7 +48,7 @@ impl Screen {
     }
 
     /// Rows of a folder.
-    pub(super) fn rows(&mut self, rows: &[FlowJson]) -> Result<()> {
+    pub(crate) fn rows(&mut self, rows: &[FlowJson]) -> Result<()> {
         match &mut self.table {
             Some(table) => Ok(table.write(rows)?),
             None => rows.iter().try_for_each(|row| terminal::line(&serde_json::to_string(row)?)),

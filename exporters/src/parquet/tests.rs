@@ -13,6 +13,7 @@ use crate::exporter::{Exporter, Receipt};
 use crate::files::Files;
 use crate::run::{RunSettings, Shutdown, run};
 use crate::spool::{Reader, Registration, Spool, Vocabulary};
+use crate::tally::Tally;
 
 /// Rows by their numbers, as text.
 type Rows = BTreeMap<String, String>;
@@ -157,7 +158,7 @@ impl Life {
 
     fn settle(&self, receipt: &Receipt) -> Result<(), Killed> {
         if let Some(position) = receipt.confirmed {
-            self.spool.confirm("lake", position, receipt.refused).map_err(|_| Killed)?;
+            self.spool.confirm("lake", position, Tally::default()).map_err(|_| Killed)?;
         }
         assert!(self.spool.status().exporters.iter().all(crate::spool::Account::balances));
         self.is_alive()

@@ -26,6 +26,14 @@ pub struct Account {
     pub behind_bytes: u64,
     /// How many these are.
     pub behind_files: usize,
+    /// Rows that the far side refused and that are kept.
+    pub set_aside_rows: u64,
+    /// What they take.
+    pub set_aside_bytes: u64,
+    /// Rows that were kept and had to go, because of the limit.
+    pub set_aside_forgotten: u64,
+    /// Why the last attempt failed; `None` when it did not.
+    pub failing: Option<String>,
 }
 
 /// The spool's books.
@@ -77,9 +85,13 @@ impl Spool {
                 received: place.received,
                 sent: cursor.sent,
                 dropped: cursor.dropped.clone(),
-                held: state.held(cursor),
-                behind_bytes: state.behind_bytes(cursor),
-                behind_files: state.behind_files(cursor),
+                held: state.held(name, cursor),
+                behind_bytes: state.behind_bytes(name, cursor),
+                behind_files: state.behind_files(name, cursor),
+                set_aside_rows: place.shelf.rows,
+                set_aside_bytes: place.shelf.bytes,
+                set_aside_forgotten: place.shelf.forgotten,
+                failing: place.failing.clone(),
             }
         };
         Status {
@@ -92,6 +104,13 @@ impl Spool {
             lost: state.lost,
             failing: state.failing.clone(),
             exporters: state.cursors.iter().map(account).collect(),
+        }
+    }
+
+    /// Why an exporter's last attempt failed, or that it did not.
+    pub(crate) fn note_failure(&self, exporter: &str, failing: Option<String>) {
+        if let Some(place) = self.shared.state.lock().cursors.get_mut(exporter) {
+            place.failing = failing;
         }
     }
 

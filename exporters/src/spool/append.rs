@@ -62,12 +62,17 @@ impl Spool {
         }
         let chunk_rows = usize::try_from(self.shared.config.chunk_rows).unwrap_or(usize::MAX);
         let (bytes, header) = file::encode(closed, &self.words(), chunk_rows)?;
+        self.put(&bytes, header)
+    }
+
+    /// Puts a file in place. The writer's lock is held.
+    pub(super) fn put(&self, bytes: &[u8], header: Header) -> Result<(), AppendError> {
         let size = bytes.len() as u64;
         self.make_room(size)?;
         let number = self.shared.state.lock().next_number;
-        let name = Name::of(number, &bytes);
+        let name = Name::of(number, bytes);
         let path = self.shared.path(name);
-        if let Err(source) = self.shared.files.publish(&path, &bytes) {
+        if let Err(source) = self.shared.files.publish(&path, bytes) {
             let mut state = self.shared.state.lock();
             state.condemned.push(path);
             return Err(AppendError::Io { attempt: "putting its file in place", source });
@@ -98,11 +103,18 @@ impl Spool {
     fn take_in(&self, name: Name, bytes: u64, header: Header) {
         let tally = header.tally();
         let mut state = self.shared.state.lock();
-        state.insert(Entry { name, bytes, header: Arc::new(header) });
-        state.stored += tally;
-        for place in state.cursors.values_mut() {
-            place.received += tally;
+        match header.again.as_ref().map(|again| again.exporter.clone()) {
+            None => {
+                state.stored += tally;
+                state.cursors.values_mut().for_each(|place| place.received += tally);
+            }
+            Some(exporter) => {
+                if let Some(place) = state.cursors.get_mut(&exporter) {
+                    place.received += tally;
+                }
+            }
         }
+        state.insert(Entry { name, bytes, header: Arc::new(header) });
         self.collect(&mut state);
         drop(state);
         self.shared.changed.notify_waiters();

@@ -25,6 +25,10 @@ pub struct Cursor {
     pub dropped: BTreeMap<String, Tally>,
 }
 
+/// Rows that were not delivered, by reason, on their way into a cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dropped(BTreeMap<&'static str, Tally>);
+
 /// A cursor in this process.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
@@ -35,6 +39,45 @@ pub(super) struct Standing {
     pub(super) is_configured: bool,
     pub(super) behind_bytes_max: u64,
     pub(super) when_full: WhenFull,
+}
+
+// === impl Dropped ===
+
+impl Dropped {
+    /// So many more for this reason.
+    pub fn add(&mut self, reason: &'static str, tally: Tally) {
+        if !tally.is_zero() {
+            *self.0.entry(reason).or_default() += tally;
+        }
+    }
+
+    /// All of the other's, too.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        other.iter().for_each(|(reason, tally)| self.add(reason, tally));
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, Tally)> {
+        self.0.iter().map(|(reason, tally)| (*reason, *tally))
+    }
+
+    pub(crate) fn total(&self) -> Tally {
+        self.0.values().copied().sum()
+    }
+}
+
+impl From<Tally> for Dropped {
+    /// Rows that the far side refused.
+    fn from(refused: Tally) -> Self {
+        let mut dropped = Self::default();
+        dropped.add(super::reason::REFUSED, refused);
+        dropped
+    }
 }
 
 // === impl Cursor ===

@@ -4,6 +4,7 @@
 //! [`Header`] in its metadata. Its name is its number in the spool and the hash of all its bytes,
 //! so a file that was cut short or altered is known before anything in it is believed.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -42,6 +43,18 @@ pub struct Header {
     pub ledger: Option<Ledger>,
     /// What each chunk counts.
     pub chunks: Vec<Tally>,
+    /// Where they come from, when one exporter is given them again; no other is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+}
+
+/// Rows that an exporter's far side refused once, and that are tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The exporter.
+    pub exporter: String,
+    /// The name of the file in which they were set aside.
+    pub file: String,
 }
 
 /// A file's number and hash: its name.
@@ -95,7 +108,7 @@ pub(super) fn encode(
     let ledger = ledger.as_deref().filter(|_| *is_last).cloned();
     let chunks = rows.chunks(chunk_rows.max(1)).map(Tally::of).collect();
     let lane = Lane::clone(lane);
-    let header = Header { lane, window: *window, is_last: *is_last, ledger, chunks };
+    let header = Header { lane, window: *window, is_last: *is_last, ledger, chunks, again: None };
     Ok((write(rows, words, chunk_rows.max(1), &header)?, header))
 }
 
@@ -106,11 +119,25 @@ fn write(
     header: &Header,
 ) -> Result<Vec<u8>, FileError> {
     let words = Words { lane: Some(&header.lane), ..*words };
-    let batch = columns::encode(rows, &words)?;
+    write_batch(&columns::encode(rows, &words)?, chunk_rows, header, &[])
+}
+
+/// The bytes of a file of these rows, with these entries in its metadata beside the header.
+pub(super) fn write_batch(
+    batch: &RecordBatch,
+    chunk_rows: usize,
+    header: &Header,
+    metadata: &[(&str, String)],
+) -> Result<Vec<u8>, FileError> {
     let text = serde_json::to_string(header).map_err(|error| FileError::Header(Some(error)))?;
     let mut schema = batch.schema().as_ref().clone();
+    // Rows that were read from another file bring what that one said of itself.
+    schema.metadata.retain(|key, _| key == columns::VERSION_KEY);
     schema.metadata.insert(HEADER_KEY.to_owned(), text);
-    let batch = batch.with_schema(Arc::new(schema))?;
+    for (key, value) in metadata {
+        schema.metadata.insert((*key).to_owned(), value.clone());
+    }
+    let batch = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec())?;
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
         .try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
@@ -123,9 +150,17 @@ fn write(
 /// What a file of this name says of itself, after its bytes were held against the name. Rows are
 /// not looked at, so that a start does not have to decode all that waits.
 pub(super) fn header(name: Name, bytes: &[u8]) -> Result<Header, FileError> {
+    header_and(name.hash, bytes).map(|(header, _)| header)
+}
+
+/// The same, with everything that is in its metadata.
+pub(super) fn header_and(
+    expected: u64,
+    bytes: &[u8],
+) -> Result<(Header, HashMap<String, String>), FileError> {
     let found = xxh3_64(bytes);
-    if found != name.hash {
-        return Err(FileError::Altered { found, expected: name.hash });
+    if found != expected {
+        return Err(FileError::Altered { found, expected });
     }
     let metadata = schema(bytes)?.metadata;
     let version = metadata.get(columns::VERSION_KEY).map_or("", String::as_str);
@@ -133,7 +168,8 @@ pub(super) fn header(name: Name, bytes: &[u8]) -> Result<Header, FileError> {
         return Err(FileError::Version { found: version.to_owned() });
     }
     let text = metadata.get(HEADER_KEY).ok_or(FileError::Header(None))?;
-    serde_json::from_str(text).map_err(|error| FileError::Header(Some(error)))
+    let header = serde_json::from_str(text).map_err(|error| FileError::Header(Some(error)))?;
+    Ok((header, metadata))
 }
 
 /// The schema in the footer of an Arrow IPC file: footer, its length in four bytes, `ARROW1`.
@@ -149,7 +185,12 @@ fn schema(bytes: &[u8]) -> Result<Schema, ArrowError> {
 /// The chunks of a file of this name.
 pub(super) fn decode(name: Name, bytes: Vec<u8>) -> Result<Chunks, FileError> {
     header(name, &bytes)?;
-    Ok(FileReader::try_new(Cursor::new(bytes), None)?)
+    Ok(chunks(bytes)?)
+}
+
+/// The chunks of a file that was held against its name already.
+pub(super) fn chunks(bytes: Vec<u8>) -> Result<Chunks, ArrowError> {
+    FileReader::try_new(Cursor::new(bytes), None)
 }
 
 /// One chunk of a file, counted from 0.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::cursor::Cursor;
 use super::file::{self, FileError, Name};
 use super::state::{Entry, State};
-use super::{Registration, Shared, Spool, Vocabulary};
+use super::{Registration, Shared, Spool, Vocabulary, refused};
 use crate::config::{BEHIND_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::files::{Files, TEMPORARY};
 
@@ -32,6 +32,29 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is not a spool's folder.
+    #[error(
+        "opening the spool: {dir} is not a spool's folder: it has no file `id`; it is the \
+         `spool.folder` of a config, or `spool` in its `state_folder` and instance", dir = dir.display()
+    )]
+    NoSpool {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// It has nothing of that name.
+    #[error("looking into the spool: there is no {what}; `whyflow spool list` names what there is")]
+    Nothing {
+        /// What was looked for.
+        what: String,
+    },
+    /// A file in it cannot be read as what it is.
+    #[error("looking into the spool: reading {path}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FileError,
     },
     /// Another process has it open.
     #[error("opening the spool: {dir} is in use by another process; give each daemon its own folder", dir = dir.display())]
@@ -74,6 +97,10 @@ impl Spool {
         let mut state = State::default();
         take_in_files(&files, &dir, &mut state)?;
         take_in_cursors(&files, &dir, &mut state)?;
+        for (exporter, place) in &mut state.cursors {
+            place.shelf = refused::look(&files, &dir, exporter)
+                .map_err(io_error("listing refused rows of", &dir))?;
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 files,
@@ -95,10 +122,7 @@ impl Spool {
     /// When its name cannot be a file name, or its cursor cannot be stored.
     pub fn register(&self, registration: &Registration) -> Result<(), OpenError> {
         let name = &registration.name;
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(fits) {
-            return Err(OpenError::Name { name: name.clone() });
-        }
+        check_name(name)?;
         let mut state = self.shared.state.lock();
         if !state.cursors.contains_key(name) {
             let next = state.entries.keys().next().copied().unwrap_or(state.next_number);
@@ -107,7 +131,10 @@ impl Spool {
                 .map_err(io_error("storing", &self.shared.cursor_path(name)))?;
             state.place(name, cursor, registration);
         }
+        let shelf = refused::look(&self.shared.files, &self.shared.config.dir, name)
+            .map_err(io_error("listing refused rows of", &self.shared.config.dir))?;
         if let Some(place) = state.cursors.get_mut(name) {
+            place.shelf = shelf;
             place.standing.is_configured = true;
             place.standing.behind_bytes_max = registration.behind_bytes_max;
             place.standing.when_full = registration.when_full;
@@ -130,12 +157,24 @@ impl Spool {
     }
 }
 
-fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError + use<> {
+/// Refuses an exporter's name that cannot be a file's.
+pub(super) fn check_name(name: &str) -> Result<(), OpenError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || !name.chars().all(fits) {
+        return Err(OpenError::Name { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+pub(super) fn io_error(
+    attempt: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> OpenError + use<> {
     let path = path.to_owned();
     move |source| OpenError::Io { attempt, path, source }
 }
 
-fn lock(dir: &Path) -> Result<std::fs::File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<std::fs::File, OpenError> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).map_err(io_error("making", &path))?;
     match file.try_lock() {

@@ -1,6 +1,7 @@
 //! Reading the spool in order, one exporter's cursor at a time, and confirming what was delivered.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,7 +12,7 @@ use schemas::json::FlowJson;
 use super::file::{self, Chunks, FileError, Header, Name};
 use super::open::ASIDE;
 use super::state::Entry;
-use super::{Spool, reason};
+use super::{AppendError, Dropped, Spool};
 use crate::exporter::{Chunk, Position};
 use crate::tally::Tally;
 
@@ -34,6 +35,22 @@ pub enum ReadError {
         /// What the system said.
         source: io::Error,
     },
+    /// Refused rows could not be set aside, or taken from there.
+    #[error("keeping refused rows: {attempt} {path}", path = path.display())]
+    Refused {
+        /// What was attempted.
+        attempt: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Refused rows that are to be tried again do not go into the spool yet.
+    #[error("taking refused rows again")]
+    Again(#[source] Box<AppendError>),
+    /// Refused rows do not go into a file.
+    #[error("keeping refused rows")]
+    File(#[from] FileError),
     /// Rows of a file that is whole could not be read back.
     #[error("reading rows of the spool")]
     Rows(#[from] ColumnsError),
@@ -69,8 +86,8 @@ impl Spool {
         Reader { spool: self.clone(), exporter: exporter.to_owned(), open: None, from: 0 }
     }
 
-    /// Everything up to this place is delivered, less the rows that the far side refused. When this
-    /// returns it is stored.
+    /// Everything up to this place is delivered, less what was dropped. When this returns it is
+    /// stored.
     ///
     /// # Errors
     /// When the cursor cannot be stored: nothing is confirmed then.
@@ -78,12 +95,13 @@ impl Spool {
         &self,
         exporter: &str,
         up_to: Position,
-        refused: Tally,
+        dropped: impl Into<Dropped>,
     ) -> Result<(), ReadError> {
+        let dropped = dropped.into();
         let mut state = self.shared.state.lock();
         let Some(place) = state.cursors.get(exporter) else { return Ok(()) };
         let mut cursor = place.standing.cursor.clone();
-        let before = state.held(&cursor);
+        let before = state.held(exporter, &cursor);
         let chunks = state.entries.get(&up_to.file).map_or(0, |entry| entry.header.chunks.len());
         let done = up_to.chunk.saturating_add(1);
         if usize::try_from(done).is_ok_and(|done| done >= chunks) {
@@ -92,9 +110,11 @@ impl Spool {
             cursor.advance(up_to.file);
             cursor.confirmed = done;
         }
-        let delivered = before - state.held(&cursor);
-        cursor.sent += delivered - refused;
-        cursor.drop_tally(reason::REFUSED, refused);
+        let delivered = before - state.held(exporter, &cursor);
+        cursor.sent += delivered - dropped.total();
+        for (reason, tally) in dropped.iter() {
+            cursor.drop_tally(reason, tally);
+        }
         self.save_cursor(exporter, &cursor)
             .map_err(|source| ReadError::Cursor { exporter: exporter.to_owned(), source })?;
         if let Some(place) = state.cursors.get_mut(exporter) {
@@ -112,7 +132,10 @@ impl Spool {
     pub fn recent(&self, from: UnixNanos) -> impl Iterator<Item = Vec<FlowJson>> + use<> {
         let numbers: Vec<u64> = {
             let state = self.shared.state.lock();
-            let wanted = state.entries.values().filter(|entry| entry.header.window.end > from);
+            // Rows that one exporter is given again are in an older file too.
+            let is_first = |entry: &&Entry| entry.header.again.is_none();
+            let wanted = state.entries.values().filter(is_first);
+            let wanted = wanted.filter(|entry| entry.header.window.end > from);
             wanted.map(|entry| entry.name.number).collect()
         };
         let spool = self.clone();
@@ -203,8 +226,8 @@ impl Spool {
     fn take_next(&self, exporter: &str, from: u64) -> Option<(u64, u32)> {
         let mut state = self.shared.state.lock();
         let cursor = state.cursors.get(exporter)?.standing.cursor.clone();
-        let mut rest = state.entries.range(from.max(cursor.next)..).map(|(number, _)| *number);
-        let number = rest.find(|number| cursor.needs(*number))?;
+        let mut rest = state.entries.range(from.max(cursor.next)..).map(|(_, entry)| entry);
+        let number = rest.find(|entry| entry.is_for(exporter, &cursor))?.name.number;
         let standing = &mut state.cursors.get_mut(exporter)?.standing;
         standing.reading = standing.reading.max(number + 1);
         let started = number == cursor.next;

@@ -10,6 +10,7 @@ use super::Registration;
 use super::cursor::{Cursor, Standing};
 use super::file::{Header, Name};
 use super::reason::{DROP_OLDEST, UNREADABLE};
+use super::refused::Shelf;
 use crate::config::WhenFull;
 use crate::tally::Tally;
 
@@ -48,6 +49,24 @@ pub(super) struct Entry {
 pub(super) struct Place {
     pub(super) standing: Standing,
     pub(super) received: Tally,
+    /// Its rows that were refused.
+    pub(super) shelf: Shelf,
+    /// Why its last attempt failed; `None` when it did not.
+    pub(super) failing: Option<String>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Whether this exporter still has to deliver it.
+    pub(super) fn is_for(&self, exporter: &str, cursor: &Cursor) -> bool {
+        self.is_meant_for(exporter) && cursor.needs(self.name.number)
+    }
+
+    /// Whether it is for everybody, or for this exporter alone.
+    fn is_meant_for(&self, exporter: &str) -> bool {
+        self.header.again.as_ref().is_none_or(|again| again.exporter == exporter)
+    }
 }
 
 // === impl State ===
@@ -78,46 +97,50 @@ impl State {
             behind_bytes_max: registration.behind_bytes_max,
             when_full: registration.when_full,
         };
-        let mut place = Place { standing, received: Tally::default() };
-        let cursor = &place.standing.cursor;
+        let cursor = &standing.cursor;
         let dropped: Tally = cursor.dropped.values().copied().sum();
-        place.received = cursor.sent + dropped + self.held(cursor);
+        let received = cursor.sent + dropped + self.held(name, cursor);
+        let place = Place { standing, received, shelf: Shelf::default(), failing: None };
         self.cursors.insert(name.to_owned(), place);
     }
 
     /// The files that this exporter still has to deliver.
-    fn before<'a>(&'a self, cursor: &'a Cursor) -> impl Iterator<Item = &'a Entry> {
+    fn before<'a>(
+        &'a self,
+        exporter: &'a str,
+        cursor: &'a Cursor,
+    ) -> impl Iterator<Item = &'a Entry> {
         let from = self.entries.range(cursor.next..).map(|(_, entry)| entry);
-        from.filter(|entry| cursor.needs(entry.name.number))
+        from.filter(move |entry| entry.is_for(exporter, cursor))
     }
 
     /// What this exporter still has to deliver.
-    pub(super) fn held(&self, cursor: &Cursor) -> Tally {
+    pub(super) fn held(&self, exporter: &str, cursor: &Cursor) -> Tally {
         let rest = |entry: &Entry| {
             let started = entry.name.number == cursor.next;
             entry.header.tally_from(if started { cursor.confirmed } else { 0 })
         };
-        self.before(cursor).map(rest).sum()
+        self.before(exporter, cursor).map(rest).sum()
     }
 
-    pub(super) fn behind_bytes(&self, cursor: &Cursor) -> u64 {
-        self.before(cursor).map(|entry| entry.bytes).sum()
+    pub(super) fn behind_bytes(&self, exporter: &str, cursor: &Cursor) -> u64 {
+        self.before(exporter, cursor).map(|entry| entry.bytes).sum()
     }
 
-    pub(super) fn behind_files(&self, cursor: &Cursor) -> usize {
-        self.before(cursor).count()
+    pub(super) fn behind_files(&self, exporter: &str, cursor: &Cursor) -> usize {
+        self.before(exporter, cursor).count()
     }
 
     /// The exporter that would be too far behind with so many bytes more, and must not lose any.
     pub(super) fn blocked_by(&self, more: u64) -> Option<&str> {
-        let blocks = |place: &Place| {
+        let blocks = |name: &str, place: &Place| {
             let standing = &place.standing;
-            let behind = self.behind_bytes(&standing.cursor);
+            let behind = self.behind_bytes(name, &standing.cursor);
             standing.when_full == WhenFull::Block
                 && behind > 0
                 && behind + more > standing.behind_bytes_max
         };
-        self.cursors.iter().find(|(_, place)| blocks(place)).map(|(name, _)| &**name)
+        self.cursors.iter().find(|(name, place)| blocks(name, place)).map(|(name, _)| &**name)
     }
 
     /// Drops the oldest files of exporters that would be too far behind with so many bytes more;
@@ -140,14 +163,14 @@ impl State {
         self.cursors.get(name).is_some_and(|place| {
             let standing = &place.standing;
             standing.when_full == WhenFull::DropOldest
-                && self.behind_bytes(&standing.cursor) + more > standing.behind_bytes_max
+                && self.behind_bytes(name, &standing.cursor) + more > standing.behind_bytes_max
         })
     }
 
     fn oldest_not_in_flight(&self, name: &str) -> Option<u64> {
         let standing = &self.cursors.get(name)?.standing;
-        let mut rest = self.entries.range(standing.reading..).map(|(number, _)| *number);
-        rest.find(|number| standing.cursor.needs(*number))
+        let mut rest = self.entries.range(standing.reading..).map(|(_, entry)| entry);
+        rest.find(|entry| entry.is_for(name, &standing.cursor)).map(|entry| entry.name.number)
     }
 
     /// This exporter will not deliver what is left of this file.
@@ -155,7 +178,7 @@ impl State {
         let Some(entry) = self.entries.get(&file) else { return };
         let Some(place) = self.cursors.get_mut(exporter) else { return };
         let Standing { cursor, reading, .. } = &mut place.standing;
-        if !cursor.needs(file) {
+        if !entry.is_for(exporter, cursor) {
             return;
         }
         let started = file == cursor.next;
@@ -184,10 +207,16 @@ impl State {
         done.map(|(number, _)| *number).collect()
     }
 
+    /// Whether this exporter still has to deliver this file.
+    fn needs(&self, exporter: &str, place: &Place, file: u64) -> bool {
+        let entry = self.entries.get(&file);
+        entry.is_some_and(|entry| entry.is_for(exporter, &place.standing.cursor))
+    }
+
     /// Whether everybody has passed this file and no restart needs it.
     fn is_done_with(&self, file: u64) -> bool {
-        let needed = |place: &Place| place.standing.cursor.needs(file);
-        !self.cursors.values().any(needed) && !self.is_last_ledger(file)
+        !self.cursors.iter().any(|(name, place)| self.needs(name, place, file))
+            && !self.is_last_ledger(file)
     }
 
     /// Whether this is the last file of its node that carries a ledger.
@@ -212,24 +241,22 @@ impl State {
         let numbers = || self.entries.keys().copied();
         numbers().find(|number| self.is_done_with(*number)).or_else(|| {
             numbers().find(|number| {
-                let may_go = |place: &Place| {
+                let may_go = |(name, place): (&String, &Place)| {
                     let standing = &place.standing;
-                    !standing.cursor.needs(*number)
+                    !self.needs(name, place, *number)
                         || (standing.when_full == WhenFull::DropOldest
                             && *number >= standing.reading)
                 };
-                self.cursors.values().all(may_go) && !self.is_last_ledger(*number)
+                self.cursors.iter().all(may_go) && !self.is_last_ledger(*number)
             })
         })
     }
 
     /// Drops a file for everybody who still needs it; says whose cursors moved.
     pub(super) fn drop_for_all(&mut self, file: u64) -> Vec<String> {
-        let needs = |place: &Place| place.standing.cursor.needs(file);
-        let names: Vec<_> = self
-            .cursors
-            .iter()
-            .filter(|(_, place)| needs(place))
+        let all = self.cursors.iter();
+        let names: Vec<String> = all
+            .filter(|(name, place)| self.needs(name, place, file))
             .map(|(name, _)| name.clone())
             .collect();
         for name in &names {

@@ -59,6 +59,6 @@ impl Exporter for Writer {
             .map_err(|_ended| ExportError::passing(Ended))?;
         let result = done.await.map_err(|_ended| ExportError::passing(Ended))?;
         result.map_err(ExportError::passing)?;
-        Ok(Receipt::up_to(chunk.position))
+        Ok(Receipt::delivered(chunk))
     }
 }

@@ -213,6 +213,7 @@ impl Settings {
             chunk_rows: self.spool.chunk_rows,
             waiting_rows_max: self.spool.waiting_rows_max.into(),
             aside_files_max: self.spool.aside_files_max,
+            refused_bytes_max: mib(self.spool.refused_max_mib) as u64,
         }
     }
 

@@ -24,6 +24,10 @@ pub struct Spool {
     pub waiting_rows_max: u32,
     /// Unreadable files that are kept aside for inspection.
     pub aside_files_max: u32,
+    /// The most disk space that the rows take which one exporter's far side refused for good; the
+    /// oldest go first, counted.
+    #[schemars(range(min = 1))]
+    pub refused_max_mib: u32,
 }
 
 /// One destination of flows.
@@ -136,6 +140,7 @@ impl Default for Spool {
             chunk_rows: 8_192,
             waiting_rows_max: 200_000,
             aside_files_max: 16,
+            refused_max_mib: 64,
         }
     }
 }
