@@ -9,7 +9,7 @@ use anyhow::Result;
 use cluster::Broken;
 use cluster::manifests::Manifests;
 use policy::{Document, Finding, FindingKind, Settings, Severity};
-use schemas::Endpoint;
+use schemas::{Endpoint, EndpointKind};
 use serde::Serialize;
 
 use crate::cli::Exit;
@@ -101,7 +101,10 @@ fn findings(found: Manifests, args: &Args) -> Vec<Placed> {
     let mut all = kinds::check(&found.objects);
     let described = objects::describe(found, assume);
     let endpoints = described.view.endpoints();
-    let endpoints: Vec<&Endpoint> = endpoints.iter().map(|endpoint| &**endpoint).collect();
+    // Who gives nodes alone has not left out the pods of every policy by mistake.
+    let is_populated = endpoints.iter().any(|endpoint| endpoint.kind == EndpointKind::Workload);
+    let endpoints = endpoints.iter().map(|endpoint| &**endpoint);
+    let endpoints: Vec<&Endpoint> = endpoints.filter(|_| is_populated).collect();
     let settings = Settings { assume, ..Settings::default() };
     let is_named = |finding: &Finding| all.iter().any(|one: &Finding| one.source == finding.source);
     let mut more = policy::lint(&documents, &endpoints, &settings);

@@ -129,5 +129,14 @@ mod tests {
         ] {
             assert_eq!(said(version, kind), [""; 0], "{version} {kind}");
         }
+        let of_calico = "GlobalThreatFeed GlobalAlert GlobalReport GlobalReportType ExternalNetwork \
+                         EgressGatewayPolicy PolicyRecommendationScope PacketCapture HostCapture \
+                         BGPPeer BGPFilter BGPConfiguration IPAMConfiguration IPReservation \
+                         BlockAffinity CalicoNodeStatus ClusterInformation BFDConfiguration \
+                         KubeControllersConfiguration RemoteClusterConfiguration LicenseKey \
+                         UISettings ManagedCluster SecurityEventWebhook";
+        for kind in of_calico.split_whitespace() {
+            assert_eq!(said("projectcalico.org/v3", kind), [""; 0], "{kind}");
+        }
     }
 }
