@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::selector::Selector;
+use super::selector::{self, Selector};
 use super::{Beyond, refuse, spec};
 use crate::declared::Labels;
 use crate::error::{Error, Result};
@@ -46,10 +46,13 @@ pub struct PolicySpec {
     /// Lower is asked first; none is last.
     pub order: Option<f64>,
     /// Whom it is about.
+    #[serde(deserialize_with = "selector::field")]
     pub selector: Option<Selector>,
     /// In which namespaces.
+    #[serde(deserialize_with = "selector::field")]
     pub namespace_selector: Option<Selector>,
     /// With which service accounts.
+    #[serde(deserialize_with = "selector::field")]
     pub service_account_selector: Option<Selector>,
     /// `Ingress`, `Egress`.
     pub types: Vec<Type>,

@@ -1,10 +1,10 @@
 //! Calico's selectors, read and applied here by the lab's own means.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// An expression over labels.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Selector {
     /// Everything: `all()`, and what is empty.
     All,
@@ -37,6 +37,12 @@ pub enum Part {
 
 /// What is left to read.
 struct Rest<'a>(&'a str);
+
+/// A field that may hold a selector: an empty one is as none.
+pub(super) fn field<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Selector>, D::Error> {
+    let written = Option::<String>::deserialize(field)?.filter(|text| !text.is_empty());
+    written.map(Selector::try_from).transpose().map_err(D::Error::custom)
+}
 
 // === impl Selector ===
 

@@ -76,9 +76,9 @@ pub(super) fn applies(policy: &Policy, resident: &Resident, direction: Direction
     let own = policy.namespace.as_ref().is_none_or(|own| *own == resident.pod.namespace);
     let spec = &policy.spec;
     own && policy.has(direction)
-        && takes(spec.selector.as_ref(), labels, "", "")
-        && takes(spec.namespace_selector.as_ref(), labels, OF_NAMESPACE, NAMESPACE)
-        && takes(
+        && takes(spec.selector.as_ref(), labels, "")
+        && takes_members(spec.namespace_selector.as_ref(), labels, OF_NAMESPACE, NAMESPACE)
+        && takes_members(
             spec.service_account_selector.as_ref(),
             labels,
             OF_SERVICE_ACCOUNT,
@@ -86,16 +86,20 @@ pub(super) fn applies(policy: &Policy, resident: &Resident, direction: Direction
         )
 }
 
-/// Whether a selector takes labels, whose keys all begin with `prefix`; `all()` is then what has
-/// the label `member`. None takes everything.
-fn takes(selector: Option<&Selector>, labels: &Labels, prefix: &str, member: &str) -> bool {
+/// Whether a policy's or rule's own selector takes labels, whose keys all begin with `prefix`. None
+/// takes everything.
+fn takes(selector: Option<&Selector>, labels: &Labels, prefix: &str) -> bool {
+    selector.is_none_or(|selector| {
+        selector.takes(&|key: &str| labels.get(&format!("{prefix}{key}")).map(String::as_str))
+    })
+}
+
+/// The same, where `all()` is what has the label `member` and `global()` what has no namespace.
+fn takes_members(selector: Option<&Selector>, labels: &Labels, prefix: &str, member: &str) -> bool {
     match selector {
-        None => true,
-        Some(Selector::All) if !prefix.is_empty() => labels.contains_key(member),
+        Some(Selector::All) => labels.contains_key(member),
         Some(Selector::Global) => !labels.contains_key(NAMESPACE),
-        Some(selector) => {
-            selector.takes(&|key: &str| labels.get(&format!("{prefix}{key}")).map(String::as_str))
-        }
+        _ => takes(selector, labels, prefix),
     }
 }
 
@@ -174,7 +178,7 @@ impl World<'_> {
         one_of.extend(self.chosen(entity, namespace));
         let mut none_of = nets(&entity.not_nets);
         if let Some(selector) = &entity.not_selector {
-            none_of.extend(self.nets_of(|labels| takes(Some(selector), labels, "", "")));
+            none_of.extend(self.nets_of(|labels| takes(Some(selector), labels, "")));
         }
         let mut terms = Vec::new();
         for nets in one_of {
@@ -197,8 +201,10 @@ impl World<'_> {
     /// chosen too.
     fn chosen(&self, entity: &Entity, namespace: Option<&str>) -> Option<Vec<IpNet>> {
         let Entity { selector, not_selector, namespace_selector, service_accounts, .. } = entity;
-        let positive =
-            selector.is_some() || namespace_selector.is_some() || service_accounts.is_some();
+        let of_accounts = service_accounts
+            .as_ref()
+            .is_some_and(|accounts| !accounts.names.is_empty() || accounts.selector.is_some());
+        let positive = selector.is_some() || namespace_selector.is_some() || of_accounts;
         let own = match (namespace, namespace_selector) {
             (Some(own), None) if positive || not_selector.is_some() => Some(own),
             _ => None,
@@ -206,17 +212,18 @@ impl World<'_> {
         if !positive && own.is_none() {
             return None;
         }
+        // For service accounts `all()` is what it says: the sets of networks too.
         Some(self.nets_of(|labels| {
             let has = |key: &str, values: &[String]| {
                 labels.get(key).is_some_and(|value| values.contains(value))
             };
             own.is_none_or(|own| labels.get(NAMESPACE).is_some_and(|value| value == own))
-                && takes(selector.as_ref(), labels, "", "")
-                && takes(namespace_selector.as_ref(), labels, OF_NAMESPACE, NAMESPACE)
+                && takes(selector.as_ref(), labels, "")
+                && takes_members(namespace_selector.as_ref(), labels, OF_NAMESPACE, NAMESPACE)
                 && service_accounts.as_ref().is_none_or(|accounts| {
                     let of = accounts.selector.as_ref();
                     (accounts.names.is_empty() || has(SERVICE_ACCOUNT, &accounts.names))
-                        && takes(of, labels, OF_SERVICE_ACCOUNT, SERVICE_ACCOUNT)
+                        && takes(of, labels, OF_SERVICE_ACCOUNT)
                 })
         }))
     }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::selector::Selector;
+use super::super::selector::{self, Selector};
 use super::super::{Beyond, refuse};
 use crate::error::{Error, Result};
 use crate::manifests::Object;
@@ -62,10 +62,13 @@ pub struct Entity {
     /// In none of these.
     pub not_nets: Vec<Net>,
     /// An endpoint or network set that it takes.
+    #[serde(deserialize_with = "selector::field")]
     pub selector: Option<Selector>,
     /// None that it takes.
+    #[serde(deserialize_with = "selector::field")]
     pub not_selector: Option<Selector>,
     /// In one of these namespaces.
+    #[serde(deserialize_with = "selector::field")]
     pub namespace_selector: Option<Selector>,
     /// With one of these service accounts.
     pub service_accounts: Option<ServiceAccounts>,
@@ -84,6 +87,7 @@ pub struct ServiceAccounts {
     /// One of these; empty for any.
     pub names: Vec<String>,
     /// That it takes.
+    #[serde(deserialize_with = "selector::field")]
     pub selector: Option<Selector>,
 }
 

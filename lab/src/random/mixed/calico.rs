@@ -190,6 +190,8 @@ impl Dice {
         }
         if self.once_in(2) {
             entity["selector"] = json!(self.one(&SELECTORS));
+        } else if self.once_in(6) {
+            entity["selector"] = json!("");
         }
         if self.once_in(6) {
             entity["notSelector"] = json!(self.one(&SELECTORS));
