@@ -35,8 +35,14 @@ struct Recording {
 }
 
 impl Recording {
-    /// Three pods in `shop`, where only the frontend may call the cart.
+    /// Three pods in `shop`, where only the frontend may call the cart, and after twenty seconds
+    /// only the batch.
     fn of_the_shop() -> Self {
+        Self::with_changes([(20, policy("batch"))])
+    }
+
+    /// The same with these changes, each so many seconds after the start.
+    fn with_changes(changes: impl IntoIterator<Item = (u64, Value)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::default();
         for (id, _) in [FRONTEND, CART, BATCH] {
@@ -68,8 +74,10 @@ impl Recording {
             policy("frontend"),
         ];
         writer.write(&start.map(|body| applied(body, 0))).unwrap();
-        let later = UnixNanos::from_secs(START + 20).0;
-        writer.write(&[applied(policy("batch"), later)]).unwrap();
+        for (second, body) in changes {
+            let at = UnixNanos::from_secs(START + second).0;
+            writer.write(&[applied(body, at)]).unwrap();
+        }
         Self { folder, tables, recorder, lane }
     }
 
@@ -107,6 +115,13 @@ impl Recording {
             Observation { opened: 0, ..seen(tuple.reversed(), CART.0, Direction::Ingress, answer) },
             Observation { opened: 0, ..seen(tuple.reversed(), from.0, Direction::Egress, answer) },
         ]
+    }
+
+    /// More of a call that was let through and goes on.
+    fn more(&self, from: (u32, &str), source_port: u16) -> Vec<Observation> {
+        let flags = TcpFlags::ACK;
+        let again = |row| Observation { opened: 0, tcp_flags: flags, ..row };
+        self.call(from, source_port, false).into_iter().map(again).collect()
     }
 
     fn done(self) -> TempDir {
@@ -215,6 +230,62 @@ fn a_recorded_flow_is_explained_by_the_policies_of_its_time() {
     assert_eq!(after["decided_by"]["name"], "cart-clients");
     assert_ne!(after["policy_revision"], denied["policy_revision"]);
     assert!(rows.iter().all(|row| row["origin"] == "replay"));
+}
+
+/// When the policy changes in a recorded hour, and when a staged one is added.
+const CHANGED: u64 = 1_800;
+const STAGED: u64 = 2_700;
+
+/// An hour in the shop. The frontend's call goes on all the while; the batch calls anew every two
+/// minutes. In the middle the policy lets the batch in instead of the frontend, and later a staged
+/// one would let in nobody whom there is.
+fn hour() -> TempDir {
+    let mut staged = policy("nobody");
+    staged["apiVersion"] = json!("projectcalico.org/v3");
+    staged["kind"] = json!("StagedKubernetesNetworkPolicy");
+    let mut recording = Recording::with_changes([(CHANGED, policy("batch")), (STAGED, staged)]);
+    for second in (60..3_600).step_by(120) {
+        let frontends = if second == 60 {
+            recording.call(FRONTEND, 4_001, false)
+        } else {
+            recording.more(FRONTEND, 4_001)
+        };
+        let port = 5_000 + u16::try_from(second).unwrap();
+        let batches = recording.call(BATCH, port, second < CHANGED);
+        recording = recording.batch(second, [frontends, batches].concat());
+    }
+    recording.batch(3_599, Vec::new()).done()
+}
+
+#[test]
+fn rows_of_a_recorded_hour_carry_the_verdict_and_the_revision_of_their_time() {
+    let recording = hour();
+    let rows = rows(&whyflow(&["replay", path(recording.path()), "--json"]));
+    let of = |name: &str, second: u64| {
+        let minute = format!(":{:02}:00.000Z", second / 60);
+        let is_it = |row: &&Value| {
+            row["source"]["name"] == name
+                && row["reporter"] == "Dst"
+                && row["window_start"].as_str().unwrap().ends_with(&minute)
+        };
+        rows.iter().find(is_it).unwrap_or_else(|| panic!("{name} at {minute} in {rows:#?}"))
+    };
+    let (old, new) = (&of("batch", 60)["policy_revision"], &of("batch", 3_540)["policy_revision"]);
+    assert_ne!(old, new);
+    for second in (60..3_600).step_by(120) {
+        let (batch, frontend) = (of("batch", second), of("frontend", second));
+        let is_changed = second > CHANGED;
+        let (action, revision) = if is_changed { ("allow", new) } else { ("deny", old) };
+        assert_eq!((&batch["action"], &batch["policy_revision"]), (&json!(action), revision));
+        let pending = if second >= STAGED { "deny" } else { action };
+        assert_eq!(batch["policies"]["pending_action"], pending, "{batch:#?}");
+        // What goes on keeps the verdict of its first packet; what is pending follows the policies.
+        assert_eq!((&frontend["action"], &frontend["policy_revision"]), (&json!("allow"), old));
+        let pending = if is_changed { "deny" } else { "allow" };
+        assert_eq!(frontend["policies"]["pending_action"], pending, "{frontend:#?}");
+        let says_so = frontend["sentence"].as_str().unwrap().contains("the policies changed");
+        assert_eq!(says_so, is_changed, "{frontend:#?}");
+    }
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn anew(both: &Both, settings: Settings) -> (Compiled, Vec<policy::Problem>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
 
     #[test]
     fn a_set_reached_by_changes_says_what_one_compiled_at_once_says(
