@@ -50,6 +50,9 @@ pub(crate) struct Carried {
     pub(crate) bytes_out: u64,
 }
 
+/// How often `wait_quiet` looks, 20 ms and more apart: 7 s.
+const QUIET_LOOKS: u32 = 350;
+
 /// A name that no other lab or instance of this machine has.
 pub(crate) fn name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -95,14 +98,15 @@ pub(crate) fn interface_counters(lab: &Lab) -> BTreeMap<String, Carried> {
     counters
 }
 
-/// Waits until no pod's interface has carried anything for a second.
+/// Waits until no pod's interface has carried anything for so long that nothing more comes: a neighbour that was used is
+/// asked for again five seconds later.
 pub(crate) fn wait_quiet(lab: &Lab) -> BTreeMap<String, Carried> {
     let (mut last, mut same) = (interface_counters(lab), 0);
     testing::eventually("quiet on every pod's interface", Duration::from_mins(1), || {
         let now = interface_counters(lab);
         same = if now == last { same + 1 } else { 0 };
         last = now;
-        (same >= 50).then(|| last.clone())
+        (same >= QUIET_LOOKS).then(|| last.clone())
     })
 }
 
