@@ -99,10 +99,15 @@ fn beside() -> impl Strategy<Value = Value> {
                "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
                         "egress": [{"action": "Deny", "to": [{"nodes": nodes}]}]}})
     });
+    let failsafe = (79_u16..84).prop_map(move |port| {
+        let open = json!([{"protocol": "TCP", "port": port}]);
+        let spec = json!({"failsafeInboundHostPorts": open, "failsafeOutboundHostPorts": open});
+        calico("FelixConfiguration", json!({"name": "default"}), spec)
+    });
     let unread = Just(json!({"apiVersion": "k8s.ovn.org/v1", "kind": "EgressFirewall",
                              "metadata": {"name": "x", "namespace": "a"}}));
     prop_oneof![
-        1 => global_set, 1 => set, 1 => host, 1 => profile, 1 => tier, 1 => namespace, 1 => node, 1 => slice, 3 => speaking, 1 => of_nodes, 1 => unread
+        1 => global_set, 1 => set, 1 => host, 1 => profile, 1 => tier, 1 => namespace, 1 => node, 1 => slice, 3 => speaking, 1 => of_nodes, 1 => unread, 1 => failsafe
     ]
 }
 
@@ -190,9 +195,17 @@ fn staged(mut body: Value, how: &str) -> Value {
     body
 }
 
+/// The random cluster with a node.
+fn cluster() -> World {
+    let mut world = random::cluster();
+    world.node("n", "", "10.0.9.1");
+    world
+}
+
 /// Everyone there is to ask, interned once: what is remembered of them outlives every change.
 fn ends(world: &World) -> Vec<Handle<Endpoint>> {
-    random::names().iter().map(|name| Handle::lone(world.end(name))).collect()
+    let names = random::names().into_iter().chain(["n".to_owned()]);
+    names.map(|name| Handle::lone(world.end(&name))).collect()
 }
 
 type Answers = Vec<(Judgement, (Reason, Reason))>;
@@ -237,7 +250,7 @@ proptest! {
     ) {
         let mut settings = Settings::default();
         settings.assume.staged_adds = staged_adds;
-        let ends = ends(&random::cluster());
+        let ends = ends(&cluster());
         let mut both = Both::new(settings);
         for body in first {
             both.add(body);
@@ -277,7 +290,7 @@ fn app(name: &str, port: u16) -> Value {
 
 #[test]
 fn a_change_costs_the_answers_that_it_touches_and_no_others() {
-    let ends = ends(&random::cluster());
+    let ends = ends(&cluster());
     let mut both = Both::new(Settings::default());
     both.add(app("1", 80));
     both.add(app("2", 80));
@@ -297,6 +310,54 @@ fn a_change_costs_the_answers_that_it_touches_and_no_others() {
     let found_anew = after.stats().pairs.misses - asked;
     assert!(found_anew <= touched, "{found_anew} answers were found anew, {touched} may be");
     assert_eq!(changed[0].0.verdict, Verdict::Allow);
+}
+
+/// What a pod of the cluster is told of a connection to another, before and after a document more.
+fn before_and_after(
+    documents: &[Value],
+    more: Value,
+    (from, to): (&str, &str),
+) -> (Arc<Judgement>, Arc<Judgement>) {
+    let world = cluster();
+    let (from, to) = (Handle::lone(world.end(from)), Handle::lone(world.end(to)));
+    let mut both = Both::new(Settings::default());
+    documents.iter().for_each(|body| both.add(body.clone()));
+    let asked = InternedQuestion {
+        from: InternedParty { addr: party(&from).addr, endpoint: &from },
+        to: InternedParty { addr: party(&to).addr, endpoint: &to },
+        protocol: Protocol::TCP,
+        port: 80,
+        source_port: None,
+    };
+    let before = both.documents.set().judge_interned(&asked);
+    both.add(more);
+    (before, both.documents.set().judge_interned(&asked))
+}
+
+#[test]
+fn a_staged_policy_that_selects_others_takes_its_twin_from_those_that_it_left() {
+    let staged = staged(app("2", 80), "Set");
+    let staged = json!({"apiVersion": staged["apiVersion"], "kind": staged["kind"],
+                        "metadata": {"name": "1", "namespace": "a"}, "spec": staged["spec"]});
+    let (before, after) = before_and_after(&[app("1", 81)], staged, ("b/p0", "a/p0"));
+    assert_eq!((before.verdict, after.verdict), (Verdict::Deny, Verdict::Deny));
+    assert_eq!(before.ingress.pending_verdict, Verdict::Deny);
+    assert_eq!(after.ingress.pending_verdict, Verdict::Allow);
+}
+
+#[test]
+fn a_label_of_a_node_counts_as_soon_as_it_is_known() {
+    let nodes = json!({"matchLabels": {"rack": "1"}});
+    let denies = json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "of-nodes"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+                 "egress": [{"action": "Deny", "to": [{"nodes": nodes}]}]},
+    });
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+                      "metadata": {"name": "n", "labels": {"rack": "1"}}});
+    let (before, after) = before_and_after(&[denies], node, ("a/p0", "n"));
+    assert_eq!((before.verdict, after.verdict), (Verdict::Allow, Verdict::Deny));
 }
 
 #[test]
