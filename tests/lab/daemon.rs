@@ -161,7 +161,7 @@ capture:
   evidence: {evidence}
   drain_interval_milliseconds: {drain_milliseconds}
 cluster: {{manifests: '{manifests}'}}
-policy: {{enforced: [kubernetes]}}
+policy: {{enforced: [kubernetes, admin, cluster, calico]}}
 aggregate: {{detail: {detail}, window_seconds: {window_seconds}}}
 exporters:
   history: {{parquet: {{folder: '{folder}/history', roll_seconds: 5}}}}
