@@ -2,6 +2,7 @@
 //! in the names; every limit has one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The spool: where closed windows wait until every exporter has delivered them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,90 @@ pub enum SinkConfig {
     Parquet(ParquetConfig),
     /// Standard output: a table on a terminal, JSON lines otherwise.
     Stdout(StdoutConfig),
+    /// An OTLP endpoint.
+    Otlp(OtlpConfig),
+}
+
+/// An OTLP endpoint, and what is sent there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// Logs, metrics or traces.
+    pub signal: OtlpSignal,
+    /// gRPC or HTTP.
+    pub protocol: OtlpProtocol,
+    /// Where: for HTTP with the signal's path.
+    pub endpoint: String,
+    /// Sent with each request.
+    pub headers: Vec<(String, String)>,
+    /// Of requests.
+    pub compression: OtlpCompression,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Whom to trust, and who this is.
+    pub tls: OtlpTls,
+    /// The most that a request may have before compression.
+    pub request_bytes_max: usize,
+    /// Of metrics.
+    pub temporality: Temporality,
+    /// The most series of metrics that are kept apart.
+    pub series_max: usize,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpSignal {
+    /// A log record for each row.
+    #[default]
+    Logs,
+    /// Sums by workload pair and policy.
+    Metrics,
+    /// A span for each connection.
+    Traces,
+}
+
+/// How it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    Grpc,
+    /// HTTP with Protocol Buffers.
+    #[default]
+    Http,
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpCompression {
+    /// Not at all.
+    None,
+    /// gzip.
+    #[default]
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
+/// What points of metrics count from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    /// The daemon's start.
+    #[default]
+    Cumulative,
+    /// The window's.
+    Delta,
+}
+
+/// Whom to trust, and who this is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtlpTls {
+    /// Authorities in PEM; nothing takes the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// This side's certificate.
+    pub certificate_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// The name that the far side's certificate must have; nothing takes the address's. gRPC only.
+    pub server_name: Option<String>,
 }
 
 /// A folder of Parquet files, partitioned by date and hour.
@@ -92,6 +177,30 @@ impl Default for SpoolConfig {
             waiting_rows_max: 200_000,
             aside_files_max: 16,
             refused_bytes_max: 64 << 20,
+        }
+    }
+}
+
+// === impl OtlpConfig ===
+
+impl OtlpConfig {
+    /// This signal to this endpoint, with the defaults for everything else.
+    pub fn new(
+        signal: OtlpSignal,
+        protocol: OtlpProtocol,
+        endpoint: impl Into<String>,
+    ) -> Self {
+        Self {
+            signal,
+            protocol,
+            endpoint: endpoint.into(),
+            headers: Vec::new(),
+            compression: OtlpCompression::default(),
+            timeout: Duration::from_secs(10),
+            tls: OtlpTls::default(),
+            request_bytes_max: 3 << 20,
+            temporality: Temporality::default(),
+            series_max: 10_000,
         }
     }
 }

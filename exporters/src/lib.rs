@@ -19,6 +19,7 @@ pub mod exporter;
 pub mod run;
 pub mod view;
 
+pub mod otlp;
 pub mod parquet;
 pub mod stdout;
 

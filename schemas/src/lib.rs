@@ -22,6 +22,7 @@ pub mod flow;
 pub mod batch;
 
 pub mod columns;
+pub mod otel;
 pub mod filter;
 pub mod json;
 
