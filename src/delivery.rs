@@ -1,10 +1,13 @@
 //! From the graph to the spool, and from the spool to every exporter.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use exporters::config::SinkConfig;
 use exporters::metrics::Metrics;
+use exporters::otlp::Otlp;
 use exporters::parquet::ParquetFolder;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Intake, Taken};
@@ -17,6 +20,7 @@ use schemas::Update;
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
+use crate::config::settings::Sink;
 
 /// How long a disk that takes nothing is tried when everything else has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +37,7 @@ fn start(
     spool: &Spool,
     sink: SinkConfig,
     run: RunSettings,
+    overflowed: Arc<AtomicU64>,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<()>> {
     Ok(match sink {
@@ -40,6 +45,12 @@ fn start(
             let folder = ParquetFolder::open(run.name.as_str(), config)
                 .with_context(|| format!("exporter `{}`", run.name))?;
             spawn(spool, folder, run, shutdown)
+        }
+        SinkConfig::Otlp(config) => {
+            let cluster = spool.vocabulary().cluster.clone();
+            let otlp = Otlp::open(config, cluster, overflowed)
+                .with_context(|| format!("exporter `{}`", run.name))?;
+            spawn(spool, otlp, run, shutdown)
         }
         SinkConfig::Stdout(config) => {
             let writer = Writer::start(Stdout::open(&config))
@@ -77,11 +88,12 @@ impl Delivery {
         let metrics = Metrics::register(registry, spool);
         let shutdown = Shutdown::default();
         let mut exporters = Vec::new();
-        for (registration, sink) in settings.sinks() {
-            spool.register(&registration)?;
-            let attempts = metrics.attempts(&registration.name);
-            let run = RunSettings { attempts, ..RunSettings::new(registration.name) };
-            exporters.push(start(spool, sink, run, &shutdown)?);
+        for (name, Sink { registration, view, config }) in &settings.exporters {
+            spool.register(registration)?;
+            let (attempts, view) = (metrics.attempts(name), view.clone());
+            let run = RunSettings { attempts, view, ..RunSettings::new(name.as_str()) };
+            let overflowed = metrics.overflowed(name);
+            exporters.push(start(spool, config.clone(), run, overflowed, &shutdown)?);
         }
         let updates = stream::unfold(stored, |mut stored| async {
             let update = stored.recv().await?;

@@ -150,3 +150,22 @@ fn a_folder_that_is_no_spool_is_named_and_nothing_is_made_there() {
     assert!(named.contains("is not a spool's folder"), "{named}");
     assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
 }
+
+#[test]
+fn the_otlp_page_has_every_line_of_the_table() {
+    use schemas::otel::{ENDS, METRICS, Origin, ROW};
+    let page = std::fs::read_to_string("docs/otlp.md").unwrap();
+    for attribute in ROW.iter().chain(ENDS) {
+        let origin = match attribute.origin {
+            Origin::Registry => "registry",
+            Origin::Directed => "registry, behind a direction",
+            Origin::Own => "whyflow",
+        };
+        let line = format!("| `{}` | `{}` | {origin} |", attribute.name, attribute.field);
+        assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
+    }
+    for metric in METRICS {
+        let line = format!("| `{}` | `{}` | {} |", metric.name, metric.unit, metric.description);
+        assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
+    }
+}

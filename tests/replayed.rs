@@ -476,3 +476,6 @@ fn a_daemon_that_was_killed_shows_the_last_hour_again() {
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
 }
+
+#[path = "replayed/shipped.rs"]
+mod shipped;

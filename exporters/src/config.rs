@@ -185,11 +185,7 @@ impl Default for SpoolConfig {
 
 impl OtlpConfig {
     /// This signal to this endpoint, with the defaults for everything else.
-    pub fn new(
-        signal: OtlpSignal,
-        protocol: OtlpProtocol,
-        endpoint: impl Into<String>,
-    ) -> Self {
+    pub fn new(signal: OtlpSignal, protocol: OtlpProtocol, endpoint: impl Into<String>) -> Self {
         Self {
             signal,
             protocol,

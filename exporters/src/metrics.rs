@@ -20,7 +20,11 @@ use crate::tally::Tally;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
+    overflowed: Overflowed,
 }
+
+/// Rows without series of their own, by exporter.
+type Overflowed = Arc<Mutex<Vec<(String, Arc<AtomicU64>)>>>;
 
 /// How often an exporter tried.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,7 @@ pub struct Attempts {
 struct Scraped {
     spool: Spool,
     attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
+    overflowed: Overflowed,
 }
 
 /// One scrape on its way out.
@@ -49,9 +54,14 @@ impl Metrics {
     /// Of this spool and all of its exporters.
     pub fn register(registry: &mut Registry, spool: &Spool) -> Self {
         let attempts = Arc::new(Mutex::new(Vec::new()));
-        let scraped = Scraped { spool: spool.clone(), attempts: Arc::clone(&attempts) };
+        let overflowed = Arc::new(Mutex::new(Vec::new()));
+        let scraped = Scraped {
+            spool: spool.clone(),
+            attempts: Arc::clone(&attempts),
+            overflowed: Arc::clone(&overflowed),
+        };
         registry.register_collector(Box::new(scraped));
-        Self { attempts }
+        Self { attempts, overflowed }
     }
 
     /// Counters of one exporter's attempts.
@@ -60,6 +70,16 @@ impl Metrics {
         let attempts = Attempts::default();
         self.attempts.lock().push((exporter.to_owned(), attempts.clone()));
         attempts
+    }
+}
+
+impl Metrics {
+    /// A counter of one exporter's rows that had no series of their own.
+    #[must_use]
+    pub fn overflowed(&self, exporter: &str) -> Arc<AtomicU64> {
+        let overflowed = Arc::new(AtomicU64::new(0));
+        self.overflowed.lock().push((exporter.to_owned(), Arc::clone(&overflowed)));
+        overflowed
     }
 }
 
@@ -96,7 +116,13 @@ impl Collector for Scraped {
         });
         let lines = counted
             .map(|(name, result, count)| (vec![("exporter", &**name), ("result", result)], count));
-        page.counters("exporter_attempts", "Deliveries confirmed and attempts failed", lines)
+        page.counters("exporter_attempts", "Deliveries confirmed and attempts failed", lines)?;
+        let overflowed = self.overflowed.lock().clone();
+        let lines = overflowed
+            .iter()
+            .map(|(name, rows)| (vec![("exporter", &**name)], rows.load(Ordering::Relaxed)));
+        let help = "Rows beyond the limit of series, counted in one for all";
+        page.counters("exporter_series_overflow_rows", help, lines)
     }
 }
 

@@ -38,6 +38,7 @@ pub enum Since {
 
 /// Which end of the connection a row is seen from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Reporter {
     /// The source pod's interface; the row carries the egress trace.
     Src,

@@ -19,6 +19,7 @@ use subject::{Hit, Party, Subject};
 
 /// A predicate over flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// Names of the source: a pod's, or the one that Goldmane aggregates by.
@@ -68,6 +69,7 @@ pub struct Filter {
 
 /// A text to compare with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StringMatch {
     /// The text; empty matches anything.
@@ -79,6 +81,7 @@ pub struct StringMatch {
 
 /// How a text is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum MatchType {
     /// Equal.
     #[default]
@@ -89,6 +92,7 @@ pub enum MatchType {
 
 /// A port to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PortMatch {
     /// The port.
@@ -100,6 +104,7 @@ pub struct PortMatch {
 
 /// An action as a filter names it, in Whisker's capitals or in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ActionMatch {
     /// Allowed.
     #[serde(alias = "allow")]
@@ -120,6 +125,7 @@ pub enum ActionMatch {
 
 /// A policy hit to look for; every field that is set must hold of one hit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyMatch {
     /// Its kind, or `EndOfTier`; `Profile` finds what no policy selects.

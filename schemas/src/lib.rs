@@ -22,9 +22,9 @@ pub mod flow;
 pub mod batch;
 
 pub mod columns;
-pub mod otel;
 pub mod filter;
 pub mod json;
+pub mod otel;
 
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;

@@ -1,5 +1,6 @@
 //! The config's JSON Schema, and the page that describes every field: both made from the types.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value as Json;
@@ -23,7 +24,7 @@ pub fn schema_text() -> String {
 pub fn page() -> String {
     let schema = schema();
     let mut page = String::from(HEAD);
-    section(&mut page, &schema, &schema, "");
+    section(&mut page, &schema, &schema, "", &mut BTreeMap::new());
     page
 }
 
@@ -40,8 +41,11 @@ stands for a plain `${`. Every field but those marked *required* may be left out
 bytes.
 ";
 
-/// The fields of one section as a table, then the sections below it.
-fn section(page: &mut String, root: &Json, schema: &Json, path: &str) {
+/// Where a section that several fields refer to is described.
+type Described = BTreeMap<String, String>;
+
+/// The fields of one section as a table, then the sections below it. A filter is described once.
+fn section(page: &mut String, root: &Json, schema: &Json, path: &str, known: &mut Described) {
     if !path.is_empty() {
         let _infallible = write!(page, "\n## `{path}`\n\n{}\n", sentence(schema));
     }
@@ -59,9 +63,25 @@ fn section(page: &mut String, root: &Json, schema: &Json, path: &str) {
         for (suffix, schema) in subsections(root, field) {
             let path = format!("{path}{suffix}");
             let described = described(field, schema);
-            section(page, root, &described, &path);
+            if let Some(name) = shared(field) {
+                if let Some(first) = known.get(&name) {
+                    let _infallible = write!(page, "\n## `{path}`\n\nAs `{first}`.\n");
+                    continue;
+                }
+                known.insert(name, path.clone());
+            }
+            section(page, root, &described, &path, known);
         }
     }
+}
+
+/// The name of what a field, or each item of it, refers to, where that is a filter's.
+fn shared(field: &Json) -> Option<String> {
+    const SHARED: &[&str] = &["Filter", "StringMatch", "PolicyMatch", "PortMatch"];
+    let options = [Some(field), field.get("items"), field["anyOf"].get(0)];
+    let references = options.into_iter().flatten().filter_map(|it| it["$ref"].as_str());
+    let mut names = references.filter_map(|reference| reference.rsplit('/').next());
+    names.find(|name| SHARED.contains(name)).map(str::to_owned)
 }
 
 /// A section with what the field that holds it says, where it says anything.

@@ -2,12 +2,15 @@
 //! durations are durations.
 
 mod limits;
+mod otlp;
+mod sinks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::problem::Wrong;
-use super::written::{self, Config, WhenFull};
+use super::written::{self, Config};
+pub use sinks::Sink;
 
 /// What a daemon does.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +46,7 @@ pub struct Settings {
     /// Where the spool is.
     pub spool_folder: PathBuf,
     /// Where flows go.
-    pub exporters: Vec<(String, written::Exporter)>,
+    pub exporters: Vec<(String, Sink)>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// What is served there.
@@ -71,7 +74,7 @@ pub fn settings(config: Config) -> Result<Settings, Vec<Wrong>> {
     let ranges = ranges(&config.cluster, &mut wrong);
     let listen = listen(&config.api, &mut wrong);
     log_level(&config.log, &mut wrong);
-    exporters(&config, &mut wrong);
+    let exporters = sinks::meant(&config, &|name| std::env::var(name).ok(), &mut wrong);
     if let Some(capture) = &config.capture {
         check_capture(capture, &config.aggregate, &mut wrong);
     }
@@ -110,7 +113,7 @@ pub fn settings(config: Config) -> Result<Settings, Vec<Wrong>> {
         tables: config.tables,
         spool: config.spool,
         spool_folder,
-        exporters: config.exporters.into_iter().collect(),
+        exporters,
         listen,
         api: config.api,
         log: config.log,
@@ -213,42 +216,6 @@ fn check_capture(
         if earlier.clone().any(|other| other.path == one.path || other.node == one.node) {
             let message = "has the node or the path of an earlier one; each is watched once";
             wrong.push(Wrong::new(format!("capture.netns[{index}]"), message));
-        }
-    }
-}
-
-fn exporters(config: &Config, wrong: &mut Vec<Wrong>) {
-    let mut screens = 0;
-    let mut folders: Vec<&PathBuf> = Vec::new();
-    for (name, exporter) in &config.exporters {
-        let field = format!("exporters.{name}");
-        if !is_folder_name(name) {
-            wrong.push(Wrong::new(
-                &field,
-                format!("the name \"{name}\" does not fit; {FOLDER_NAME}"),
-            ));
-        }
-        let (when_full, kind) = match exporter {
-            written::Exporter::Parquet(parquet) => {
-                if folders.contains(&&parquet.folder) {
-                    let message = "another exporter writes to this folder";
-                    wrong.push(Wrong::new(format!("{field}.parquet.folder"), message));
-                }
-                folders.push(&parquet.folder);
-                (parquet.when_full, "parquet")
-            }
-            written::Exporter::Stdout(stdout) => {
-                screens += 1;
-                (stdout.when_full, "stdout")
-            }
-        };
-        if when_full == WhenFull::Block && config.replay.is_none() {
-            let message = "found `block`, and a kernel cannot wait: packets would be lost \
-                           uncounted; it takes `drop_oldest`, or a `replay` as the source";
-            wrong.push(Wrong::new(format!("{field}.{kind}.when_full"), message));
-        }
-        if screens > 1 {
-            wrong.push(Wrong::new(&field, "another exporter writes to standard output already"));
         }
     }
 }

@@ -4,6 +4,7 @@
 mod capture;
 mod delivery;
 mod knowledge;
+mod otlp;
 mod rows;
 mod serving;
 
@@ -14,8 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use capture::{Attach, Capture, Namespace, Replay};
-pub use delivery::{Exporter, Parquet, Spool, Stdout, StdoutForm, WhenFull};
+pub use delivery::{Common, Exporter, Parquet, Spool, Stdout, StdoutForm, WhenFull};
 pub use knowledge::{Assume, Cluster, Dialect, Policy};
+pub use otlp::{Otlp, OtlpCompression, OtlpProtocol, OtlpSignal, OtlpTemporality};
 pub use rows::{Aggregate, Connect, Detail, Edges, Enrich, Tables};
 pub use serving::{Api, Log, LogForm};
 

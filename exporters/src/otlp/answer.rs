@@ -125,7 +125,8 @@ impl Failure {
 /// How long a gRPC server asks to wait.
 fn retry_info(details: &[u8]) -> Option<Duration> {
     let status = RichStatus::decode(details).ok()?;
-    let mut retry = status.details.iter().filter(|it| it.type_url.ends_with("google.rpc.RetryInfo"));
+    let mut retry =
+        status.details.iter().filter(|it| it.type_url.ends_with("google.rpc.RetryInfo"));
     let info = RetryInfo::decode(&*retry.next()?.value).ok()?;
     let Delay { seconds, nanos } = info.retry_delay?;
     let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
@@ -139,7 +140,8 @@ mod tests {
     fn details(seconds: i64, nanos: i32) -> Vec<u8> {
         let info = RetryInfo { retry_delay: Some(Delay { seconds, nanos }) };
         let type_url = "type.googleapis.com/google.rpc.RetryInfo".to_owned();
-        RichStatus { details: vec![Detail { type_url, value: info.encode_to_vec() }] }.encode_to_vec()
+        RichStatus { details: vec![Detail { type_url, value: info.encode_to_vec() }] }
+            .encode_to_vec()
     }
 
     #[test]

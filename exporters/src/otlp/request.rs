@@ -3,6 +3,9 @@
 //! The field numbers of the resource, the scope and what they hold are the same for logs, metrics
 //! and traces, so one function closes all three.
 
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::DataType;
+use schemas::columns::{self, ColumnsError};
 use schemas::json::word::Word as _;
 use schemas::{Lane, Verdict, otel};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -11,7 +14,6 @@ use super::rows::Rows;
 use super::wire;
 use crate::exporter::Chunk;
 use crate::spool::Header;
-use schemas::columns::{self, ColumnsError};
 
 /// A request, written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,10 +43,14 @@ pub(super) const FRAME_BYTES: usize = 4_096;
 ///
 /// # Errors
 /// When the rows cannot be read.
-pub fn logs(chunk: &Chunk, cluster: Option<&str>, bytes_max: usize) -> Result<Request, ColumnsError> {
+pub fn logs(
+    chunk: &Chunk,
+    cluster: Option<&str>,
+    bytes_max: usize,
+) -> Result<Request, ColumnsError> {
     let rows = Rows::of(&chunk.rows, LOG_ATTRIBUTES)?;
     let denied = denials(chunk)?;
-    records(&rows, chunk, cluster, bytes_max, |row, out| {
+    Ok(records(&rows, chunk, cluster, bytes_max, |row, out| {
         let at = rows.window_end(row);
         wire::fixed64(out, 1, at);
         wire::fixed64(out, 11, at);
@@ -54,7 +60,7 @@ pub fn logs(chunk: &Chunk, cluster: Option<&str>, bytes_max: usize) -> Result<Re
         rows.body(row, out);
         rows.attributes(row, out);
         wire::text(out, 12, otel::EVENT);
-    })
+    }))
 }
 
 /// Spans of the chunk's first rows that speak of one connection, as many as go in `bytes_max`.
@@ -72,7 +78,7 @@ pub fn traces(
 ) -> Result<Request, ColumnsError> {
     let rows = Rows::of(&chunk.rows, SPAN_ATTRIBUTES)?;
     let flows = columns::read(&chunk.rows)?;
-    records(&rows, chunk, cluster, bytes_max, |row, out| {
+    Ok(records(&rows, chunk, cluster, bytes_max, |row, out| {
         let flow = &flows[row];
         let Some(tuple) = flow.translated.or(flow.tuple) else { return };
         let ends = format!("{}/{tuple:?}", flow.protocol);
@@ -92,7 +98,7 @@ pub fn traces(
         wire::fixed64(out, 7, flow.first_seen.0);
         wire::fixed64(out, 8, flow.last_seen.0);
         rows.attributes(row, out);
-    })
+    }))
 }
 
 /// Writes records one by one until the next would not fit. One that writes nothing is passed over.
@@ -102,7 +108,7 @@ fn records(
     cluster: Option<&str>,
     bytes_max: usize,
     write: impl Fn(usize, &mut Vec<u8>),
-) -> Result<Request, ColumnsError> {
+) -> Request {
     let limit = bytes_max.saturating_sub(FRAME_BYTES);
     let mut scope = Vec::with_capacity(limit.min(rows.count() * 1_536));
     let mut record = Vec::with_capacity(2_048);
@@ -119,9 +125,9 @@ fn records(
         taken = row + 1;
     }
     if scope.is_empty() {
-        return Ok(Request { bytes: Vec::new(), rows: taken });
+        return Request { bytes: Vec::new(), rows: taken };
     }
-    Ok(Request { bytes: close(&scope, &chunk.header, cluster), rows: taken })
+    Request { bytes: close(&scope, &chunk.header, cluster), rows: taken }
 }
 
 /// The whole request around what a scope holds.
@@ -157,10 +163,9 @@ fn resource(lane: &Lane, cluster: Option<&str>) -> Vec<u8> {
 
 /// Which rows are denials.
 fn denials(chunk: &Chunk) -> Result<Vec<bool>, ColumnsError> {
-    use arrow::array::{Array as _, AsArray as _, StringArray};
     let Some(column) = chunk.rows.column_by_name("action") else { return Ok(Vec::new()) };
-    let words = arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8)?;
-    let words: &StringArray = words.as_string::<i32>();
+    let words = arrow::compute::cast(column, &DataType::Utf8)?;
+    let words = words.as_string::<i32>();
     let deny = Verdict::Deny.word();
     Ok((0..words.len()).map(|row| words.is_valid(row) && words.value(row) == deny).collect())
 }

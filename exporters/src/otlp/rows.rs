@@ -1,6 +1,8 @@
 //! The attributes of rows: what rows share is written once for a chunk and copied.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 use schemas::columns::{self, ColumnsError};
@@ -99,8 +101,13 @@ impl Rows {
             field,
             count: batch.num_rows(),
             shared,
-            words: WORDS.iter().map(|(name, of)| Shared::of_words(batch, of, name, field)).collect(),
-            bodies: Shared::of(batch, "reason", |out, row| wire::text_value(out, 5, &row.sentence))?,
+            words: WORDS
+                .iter()
+                .map(|(name, of)| Shared::of_words(batch, of, name, field))
+                .collect(),
+            bodies: Shared::of(batch, "reason", |out, row| {
+                wire::text_value(out, 5, &row.sentence);
+            })?,
             ids: texts(batch, "id"),
             numbers: numbers(batch, COUNTERS)?,
             optional: numbers(batch, OPTIONAL)?,

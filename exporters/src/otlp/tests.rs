@@ -104,7 +104,9 @@ fn assert_row(found: &BTreeMap<&str, String>, row: &FlowJson) {
         expected.remove(gone);
         let tuple = row.tuple.map(|it| [it.source_address, it.destination_address][at]);
         let address = tuple.or(end.addresses.first().copied());
-        let is_known = found.get(otel::ADDRESS[at]).is_none_or(|it| Some(it) == address.map(|a| a.to_string()).as_ref());
+        let is_known = found
+            .get(otel::ADDRESS[at])
+            .is_none_or(|it| Some(it) == address.map(|a| a.to_string()).as_ref());
         assert!(is_known, "{found:?}");
         if let Some(port) = row.tuple.filter(|_| at == 0).map(|tuple| tuple.source_port) {
             expected.insert(otel::PORT[0], port.to_string());

@@ -28,7 +28,9 @@ use crate::config::{OtlpCompression, OtlpConfig, OtlpProtocol, OtlpSignal, OtlpT
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
     /// The address.
-    #[error("sending OTLP: '{endpoint}' is not an address; it takes one as in http://127.0.0.1:4317")]
+    #[error(
+        "sending OTLP: '{endpoint}' is not an address; it takes one as in http://127.0.0.1:4317"
+    )]
     Endpoint {
         /// As written.
         endpoint: String,
@@ -138,7 +140,10 @@ impl Grpc {
             let tls = grpc_tls(&config.tls)?;
             endpoint = endpoint.tls_config(tls).map_err(|error| OtlpError::Tls(error.into()))?;
         }
-        let mut client = tonic::client::Grpc::new(endpoint.connect_lazy());
+        // A far side may answer in the compression that it was asked in.
+        let mut client = tonic::client::Grpc::new(endpoint.connect_lazy())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         client = match config.compression {
             OtlpCompression::None => client,
             OtlpCompression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
@@ -146,7 +151,9 @@ impl Grpc {
         };
         let path = PathAndQuery::from_static(match config.signal {
             OtlpSignal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            OtlpSignal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            OtlpSignal::Metrics => {
+                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+            }
             OtlpSignal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         });
         Ok(Self { client, path, headers, timeout: config.timeout })

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
-use exporters::config::{Format, ParquetConfig, SinkConfig, SpoolConfig, StdoutConfig};
-use exporters::spool::Registration;
+use exporters::config::SpoolConfig;
 use pipelines::edge::EdgeLimits;
 use pipelines::graph::GraphLimits;
 use pipelines::{AggregateConfig, AttributeConfig, ConnectConfig, EnrichConfig};
@@ -14,7 +13,7 @@ use schemas::Origin;
 use schemas::observation::Names;
 
 use super::Source;
-use crate::config::written::{self, Assume, Dialect, Exporter, StdoutForm, WhenFull};
+use crate::config::written::{self, Assume, Dialect};
 use crate::privilege;
 
 // === impl Settings ===
@@ -217,11 +216,6 @@ impl Settings {
         }
     }
 
-    /// Where flows go, each with what the spool must know of it.
-    pub fn sinks(&self) -> impl Iterator<Item = (Registration, SinkConfig)> {
-        self.exporters.iter().map(|(name, exporter)| sink(name, exporter))
-    }
-
     /// What the API keeps in memory.
     pub fn api_limits(&self) -> api::Limits {
         api::Limits {
@@ -232,35 +226,6 @@ impl Settings {
             ..api::Limits::default()
         }
     }
-}
-
-fn sink(name: &str, exporter: &Exporter) -> (Registration, SinkConfig) {
-    let (when_full, lag_max_mib, sink) = match exporter {
-        Exporter::Parquet(parquet) => {
-            let config = ParquetConfig {
-                dir: parquet.folder.clone(),
-                roll_seconds: parquet.roll_seconds,
-                roll_bytes: mib(parquet.roll_mib) as u64,
-                row_group_rows: parquet.row_group_rows,
-                zstd_level: parquet.zstd_level,
-            };
-            (parquet.when_full, parquet.lag_max_mib, SinkConfig::Parquet(config))
-        }
-        Exporter::Stdout(stdout) => {
-            let format = match stdout.form {
-                StdoutForm::Auto => Format::Auto,
-                StdoutForm::Table => Format::Table,
-                StdoutForm::Json => Format::Json,
-            };
-            (stdout.when_full, stdout.lag_max_mib, SinkConfig::Stdout(StdoutConfig { format }))
-        }
-    };
-    let when_full = match when_full {
-        WhenFull::DropOldest => exporters::config::WhenFull::DropOldest,
-        WhenFull::Block => exporters::config::WhenFull::Block,
-    };
-    let behind_bytes_max = mib(lag_max_mib) as u64;
-    (Registration { name: name.to_owned(), behind_bytes_max, when_full }, sink)
 }
 
 fn seconds(number: u32) -> Duration {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use schemas::filter::Filter;
 use serde::{Deserialize, Serialize};
+
+use super::{Detail, Otlp};
 
 /// Closed windows on disk, written once, read by every exporter at its own pace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,8 @@ pub enum Exporter {
     Parquet(Parquet),
     /// This process's standard output.
     Stdout(Stdout),
+    /// An OTLP endpoint, such as an OpenTelemetry Collector. docs/otlp.md has the names.
+    Otlp(Otlp),
 }
 
 /// Parquet files, partitioned by date and hour, compressed with zstd. A file under its final name
@@ -63,6 +68,16 @@ pub struct Parquet {
     #[serde(default = "zstd_level")]
     #[schemars(range(min = 1, max = 22))]
     pub zstd_level: u8,
+    /// Only these flows: Whisker's `filters`; left out it takes all.
+    #[serde(default)]
+    pub filter: Filter,
+    /// How fine its rows are, where that is coarser than `aggregate.detail`.
+    #[serde(default)]
+    pub detail: Option<Detail>,
+    /// Keys of the labels that its rows have, as in `[app, "app.kubernetes.io/*"]`; left out they
+    /// have all.
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
     /// What happens when this exporter falls too far behind.
     #[serde(default)]
     pub when_full: WhenFull,
@@ -78,6 +93,13 @@ pub struct Parquet {
 pub struct Stdout {
     /// How rows look.
     pub form: StdoutForm,
+    /// Only these flows: Whisker's `filters`; left out it takes all.
+    pub filter: Filter,
+    /// How fine its rows are, where that is coarser than `aggregate.detail`.
+    pub detail: Option<Detail>,
+    /// Keys of the labels that its rows have, as in `[app, "app.kubernetes.io/*"]`; left out they
+    /// have all.
+    pub labels: Option<Vec<String>>,
     /// What happens when this exporter falls too far behind.
     pub when_full: WhenFull,
     /// How far behind it may fall.
@@ -125,8 +147,51 @@ fn zstd_level() -> u8 {
     3
 }
 
-fn lag_max_mib() -> u32 {
+pub(super) fn lag_max_mib() -> u32 {
     1_024
+}
+
+/// What every exporter has.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    /// Its kind, as the config names it.
+    pub kind: &'static str,
+    /// Only these flows.
+    pub filter: &'a Filter,
+    /// How fine its rows are.
+    pub detail: Option<Detail>,
+    /// Keys of the labels that its rows have.
+    pub labels: Option<&'a [String]>,
+    /// What happens when it falls too far behind.
+    pub when_full: WhenFull,
+    /// How far behind it may fall.
+    pub lag_max_mib: u32,
+}
+
+// === impl Exporter ===
+
+macro_rules! common {
+    ($kind:literal, $it:expr) => {
+        Common {
+            kind: $kind,
+            filter: &$it.filter,
+            detail: $it.detail,
+            labels: $it.labels.as_deref(),
+            when_full: $it.when_full,
+            lag_max_mib: $it.lag_max_mib,
+        }
+    };
+}
+
+impl Exporter {
+    /// What it has in common with every other.
+    pub fn common(&self) -> Common<'_> {
+        match self {
+            Self::Parquet(it) => common!("parquet", it),
+            Self::Stdout(it) => common!("stdout", it),
+            Self::Otlp(it) => common!("otlp", it),
+        }
+    }
 }
 
 // === impl Spool ===
@@ -150,6 +215,7 @@ impl Default for Spool {
 impl Default for Stdout {
     fn default() -> Self {
         let (form, when_full) = (StdoutForm::Auto, WhenFull::DropOldest);
-        Self { form, when_full, lag_max_mib: lag_max_mib() }
+        let (filter, detail, labels) = (Filter::default(), None, None);
+        Self { form, filter, detail, labels, when_full, lag_max_mib: lag_max_mib() }
     }
 }

@@ -119,3 +119,22 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
+
+/// A real OpenTelemetry Collector, built once into the cache folder by `tests/servers/otelcol/build`.
+/// Skips where there is no Go of its version.
+#[must_use]
+pub fn otelcol(what: &str) -> Option<PathBuf> {
+    let folder = readers().parent().map(|tests| tests.join("servers/otelcol")).unwrap_or_default();
+    let output = match Command::new(folder.join("build")).output() {
+        Ok(output) => output,
+        Err(error) => {
+            skip(what, &format!("{}: {error}", folder.display()));
+            return None;
+        }
+    };
+    if !output.status.success() {
+        skip(what, String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
