@@ -321,7 +321,9 @@ fn before_and_after(
     let world = cluster();
     let (from, to) = (Handle::lone(world.end(from)), Handle::lone(world.end(to)));
     let mut both = Both::new(Settings::default());
-    documents.iter().for_each(|body| both.add(body.clone()));
+    for body in documents {
+        both.add(body.clone());
+    }
     let asked = InternedQuestion {
         from: InternedParty { addr: party(&from).addr, endpoint: &from },
         to: InternedParty { addr: party(&to).addr, endpoint: &to },
