@@ -126,6 +126,20 @@ fn address_families_that_differ_are_named() {
 }
 
 #[test]
+fn icmp_is_asked_of_the_addresses_that_it_can_have() {
+    let found = |from: &str, what: &str| answer(&[from, "shop/cart", what]);
+    for (from, other) in [("fd00::99", "8.0/icmp"), ("10.1.2.3", "128.0/icmp6")] {
+        let answer = found(from, other);
+        assert_eq!(answer["verdict"], "unknown");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains("do not both have an IP"), "{error}");
+    }
+    // A way by the other family would be told apart: there is a rule for one alone.
+    let answer = found("shop/db-0", "8.0/icmp");
+    assert_eq!(answer["error"], json!(null), "{answer}");
+}
+
+#[test]
 fn an_address_of_a_service_leads_to_its_backends() {
     let answer = answer(&["shop/web", "10.96.0.10", "80"]);
     assert_eq!((&answer["verdict"], &answer["port"]), (&json!("allow"), &json!(80)));

@@ -53,10 +53,12 @@ impl Stage {
     }
 }
 
-/// What the policies before the tiers decide for a host endpoint.
-pub(crate) fn before(walker: &Walker<'_>) -> Before {
+/// What the policies before the tiers decide for a host endpoint, and whether one of those that
+/// are not read or not enforced could decide otherwise.
+pub(crate) fn before(walker: &Walker<'_>) -> (Before, bool) {
+    let mut is_incomplete = false;
     if walker.subject().role != Role::Node {
-        return Before::Nothing;
+        return (Before::Nothing, is_incomplete);
     }
     for stage in [Stage::Untracked, Stage::PreDnat] {
         let mut passed_tier = None;
@@ -68,14 +70,18 @@ pub(crate) fn before(walker: &Walker<'_>) -> Before {
             {
                 continue;
             }
-            if pick.truth == Truth::Unknown || placed.policy.standing != Standing::Firm {
-                return Before::Doubtful(pick.policy);
+            if placed.policy.standing != Standing::Firm {
+                is_incomplete = true;
+                continue;
+            }
+            if pick.truth == Truth::Unknown {
+                return (Before::Doubtful(pick.policy), is_incomplete);
             }
             for rule in placed.policy.rules(walker.direction).unwrap_or_default() {
                 let RuleAction::Decide(action) = rule.action else { continue };
                 match before_dnat(walker.sight, rule) {
                     Truth::No => {}
-                    Truth::Unknown => return Before::Doubtful(pick.policy),
+                    Truth::Unknown => return (Before::Doubtful(pick.policy), is_incomplete),
                     Truth::Yes if action == Action::Pass => {
                         passed_tier = Some(placed.tier);
                         break;
@@ -83,13 +89,14 @@ pub(crate) fn before(walker: &Walker<'_>) -> Before {
                     Truth::Yes => {
                         let index = RuleIndex { index: rule.index, calico_index: rule.index };
                         let decider = Decider::Rule(index);
-                        return Before::Decided(Hit { policy: pick.policy, decider, action });
+                        let hit = Hit { policy: pick.policy, decider, action };
+                        return (Before::Decided(hit), is_incomplete);
                     }
                 }
             }
         }
     }
-    Before::Nothing
+    (Before::Nothing, is_incomplete)
 }
 
 /// Whether a rule matches before DNAT, where the destination may be another one.
@@ -102,8 +109,22 @@ fn before_dnat(sight: &Sight<'_>, rule: &Rule) -> Truth {
     }))
 }
 
-/// The first policy that may deny what passes a host endpoint on the way to or from a pod.
+/// The first policy that is read and enforced and may deny what passes a host endpoint on the way
+/// to or from a pod.
 pub(crate) fn may_deny<'a>(walker: &Walker<'a>) -> Option<Passage<'a>> {
+    passage(walker, |standing| *standing == Standing::Firm)
+}
+
+/// The first such policy that is not read or not enforced.
+pub(crate) fn could_deny<'a>(walker: &Walker<'a>) -> Option<Passage<'a>> {
+    let found = passage(walker, |_| true);
+    found.filter(|passage| passage.placed.policy.standing != Standing::Firm)
+}
+
+fn passage<'a>(
+    walker: &Walker<'a>,
+    counts: impl Fn(&Standing) -> bool + Copy,
+) -> Option<Passage<'a>> {
     let set = walker.set;
     if set.forwarded.is_empty() || walker.subject().role != Role::Pod {
         return None;
@@ -116,7 +137,7 @@ pub(crate) fn may_deny<'a>(walker: &Walker<'a>) -> Option<Passage<'a>> {
             .filter(|placed| {
                 let policy = &placed.policy;
                 let has_rules = policy.rules(walker.direction).is_some();
-                let is_asked = walker.sees(placed) && stage.has(policy);
+                let is_asked = walker.sees(placed) && counts(&policy.standing) && stage.has(policy);
                 is_asked && has_rules && takes(&policy.subject, host)
             })
             .collect();

@@ -84,7 +84,7 @@ fn doubled(earlier: &Read, read: &Read, is_same: bool) -> Problem {
 fn spoilt(read: &Read) -> Read {
     let reading = match read.reading.clone() {
         Reading::Policy(mut policy) => {
-            Arc::make_mut(&mut policy).standing = Standing::Broken("is written twice".into());
+            Arc::make_mut(&mut policy).standing = Standing::Broken("it is written twice".into());
             Reading::Policy(policy)
         }
         Reading::Tier(tier) => Reading::BrokenTier(tier.name),

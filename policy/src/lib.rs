@@ -46,6 +46,7 @@ mod documents;
 mod timeline;
 
 mod near;
+mod part;
 mod why;
 
 mod lint;

@@ -10,6 +10,7 @@ use schemas::{Action, Protocol};
 
 use crate::end::{End, Role};
 use crate::model::{Check, Condition, Peer, Port, PortNumber, Rule, RuleAction, Term};
+use crate::part;
 use crate::requirement;
 use crate::sight::{Sight, Truth};
 use crate::walk::{Hit, Walked, Walker, is_vague};
@@ -210,16 +211,18 @@ pub(crate) fn of_check(
             let failed = choice.selector.conjuncts().into_iter();
             let mut failed: Vec<Failed> = failed
                 .filter(|part| !is_pod || !part.matches(&value_of))
-                .map(|part| fail("selector", field, part.to_string(), keys_text(part, end)))
+                .map(|part| part::failed(field, part, end))
                 .collect();
             if failed.is_empty() {
                 failed = one("selector", choice.selector.to_string(), end_text(end));
             }
             failed
         }
-        Check::NotSelected(choice) => {
-            one("selector", format!("not {}", choice.selector), keys_text(&choice.selector, end))
-        }
+        Check::NotSelected(choice) => one(
+            "selector",
+            format!("not {}", choice.selector),
+            part::labels(&choice.selector, "", end),
+        ),
         Check::Service(backends) => {
             let wanted = format!("{}/{}", backends.namespace, backends.name);
             one("service", wanted, format!("{}:{}", address_text(end), sight.port))
@@ -228,20 +231,9 @@ pub(crate) fn of_check(
     }
 }
 
-fn fail(noun: &'static str, field: &Arc<str>, wanted: String, found: String) -> Failed {
+pub(crate) fn fail(noun: &'static str, field: &Arc<str>, wanted: String, found: String) -> Failed {
     let term = FailedTerm { field: field.clone(), wanted: wanted.into(), found: found.into() };
     Failed { noun, term }
-}
-
-/// What was found of the labels that a selector speaks of.
-fn keys_text(selector: &crate::selector::Selector, end: &End<'_>) -> String {
-    if end.role != Role::Pod {
-        return end_text(end);
-    }
-    let keys = selector.keys();
-    let found = keys.iter().map(|key| requirement::found(key, end.calico_label(key)));
-    let found: Vec<String> = found.collect();
-    if found.is_empty() { end_text(end) } else { found.join(", ") }
 }
 
 /// What an end is, in a few words.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schemas::Action;
+use schemas::{Action, PolicyKind};
 
 use crate::document::{Problem, Severity};
 use crate::groups::{Groups, kinds, of_kind};
@@ -42,11 +42,27 @@ impl Place {
         Self {
             tier,
             order,
-            tie: format!("{}/{}/{:?}", name.name, name.namespace, name.kind),
+            tie: format!("{}/{}/{}", name.name, name.namespace, calico_kind(name.kind)),
             source: policy.source.clone(),
             name: read.name.clone(),
             hash: read.hash,
         }
+    }
+}
+
+/// What Calico calls a kind: the last word where two policies of one order share name and namespace.
+const fn calico_kind(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::CalicoNetworkPolicy => "NetworkPolicy",
+        PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+        PolicyKind::StagedNetworkPolicy => "StagedNetworkPolicy",
+        PolicyKind::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+        PolicyKind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
+        PolicyKind::NetworkPolicy => "KubernetesNetworkPolicy",
+        PolicyKind::AdminNetworkPolicy => "KubernetesAdminNetworkPolicy",
+        PolicyKind::BaselineAdminNetworkPolicy => "KubernetesBaselineAdminNetworkPolicy",
+        PolicyKind::ClusterNetworkPolicy => "KubernetesClusterNetworkPolicy",
+        PolicyKind::Profile => "Profile",
     }
 }
 
@@ -109,6 +125,8 @@ pub(crate) fn problems(groups: &Groups) -> Vec<Problem> {
     let written: Vec<Arc<str>> = of_kind(groups, kinds::TIER)
         .filter_map(|(_, read)| match &read.reading {
             Reading::Tier(tier) => Some(tier.name.clone()),
+            // What is wrong with that one is said of itself.
+            Reading::BrokenTier(name) => Some(name.clone()),
             _ => None,
         })
         .collect();

@@ -99,8 +99,19 @@ impl Selector {
 
     /// The same expression over keys with this prefix.
     pub(crate) fn prefixed(&self, prefix: &str) -> Self {
-        let key = |key: &Arc<str>| -> Arc<str> { format!("{prefix}{key}").into() };
-        let all = |parts: &[Self]| parts.iter().map(|part| part.prefixed(prefix)).collect();
+        self.with_keys(&|key| format!("{prefix}{key}").into())
+    }
+
+    /// The same about the labels without this prefix; `None` unless it speaks of nothing but
+    /// labels that have it.
+    pub(crate) fn unprefixed(&self, prefix: &str) -> Option<Self> {
+        let keys = self.keys();
+        let is_prefixed = !keys.is_empty() && keys.iter().all(|key| key.starts_with(prefix));
+        is_prefixed.then(|| self.with_keys(&|key| key[prefix.len()..].into()))
+    }
+
+    fn with_keys(&self, key: &dyn Fn(&Arc<str>) -> Arc<str>) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.with_keys(key)).collect();
         match self {
             Self::All => Self::All,
             Self::Global => Self::Global,
@@ -112,7 +123,7 @@ impl Selector {
             Self::EndsWith(k, v) => Self::EndsWith(key(k), v.clone()),
             Self::In(k, v) => Self::In(key(k), v.clone()),
             Self::NotIn(k, v) => Self::NotIn(key(k), v.clone()),
-            Self::Not(inner) => Self::Not(Box::new(inner.prefixed(prefix))),
+            Self::Not(inner) => Self::Not(Box::new(inner.with_keys(key))),
             Self::And(parts) => Self::And(all(parts)),
             Self::Or(parts) => Self::Or(all(parts)),
         }

@@ -113,11 +113,12 @@ impl<'a> Walker<'a> {
             let verdict = Verdict::Allow;
             return Walked { hits: SmallVec::new(), ground, verdict, as_read: verdict };
         }
-        let before = forward::before(self);
+        let (before, is_incomplete) = forward::before(self);
         if let Before::Decided(hit) = before {
-            let verdict = Verdict::from(hit.action);
+            let as_read = Verdict::from(hit.action);
+            let verdict = if is_incomplete { Verdict::Incomplete } else { as_read };
             let hits = SmallVec::from_iter([hit]);
-            return Walked { hits, ground: Ground::Hit, verdict, as_read: verdict };
+            return Walked { hits, ground: Ground::Hit, verdict, as_read };
         }
         let mut doubts = Doubts::default();
         let (hits, ground, action) = self.surely(&mut doubts);
@@ -138,6 +139,10 @@ impl<'a> Walker<'a> {
             if walked.verdict == Verdict::Allow {
                 walked.verdict = Verdict::Unknown;
             }
+        }
+        let is_denied = walked.verdict == Verdict::Deny;
+        if is_incomplete || (!is_denied && forward::could_deny(self).is_some()) {
+            walked.verdict = Verdict::Incomplete;
         }
         walked
     }

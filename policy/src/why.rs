@@ -154,7 +154,7 @@ fn failed_text(failed: &Failed) -> String {
 
 /// The first fact on the way that is missing.
 fn missing_fact(walker: &Walker<'_>) -> String {
-    if let Before::Doubtful(policy) = forward::before(walker) {
+    if let (Before::Doubtful(policy), _) = forward::before(walker) {
         let name = policy_text(&walker.set.policies[policy as usize].policy.name);
         return format!("what it was before DNAT, when {name} is asked");
     }
@@ -218,6 +218,9 @@ fn fact_text(
     check: &Check,
     end: &End<'_>,
 ) -> String {
+    if let Check::Service(crate::model::Backends { namespace, name, known: None, .. }) = check {
+        return format!("what is behind the service {namespace}/{name}");
+    }
     let failed = near::of_check(sight, field, check, end);
     let Some(failed) = failed.first() else { return field.to_string() };
     format!("{} {} of {}", failed.noun, failed.term.wanted, long(end))
@@ -229,10 +232,12 @@ fn not_read(walker: &Walker<'_>) -> String {
     let doubtful = walker.picks.iter().filter(|pick| {
         let placed = &walker.set.policies[pick.policy as usize];
         let is_doubtful = placed.enforced && placed.policy.standing != Standing::Firm;
-        is_doubtful && walker.could_change(pick.policy)
+        let is_before_tiers = placed.policy.hosts.is_before_tiers();
+        is_doubtful && (is_before_tiers || walker.could_change(pick.policy))
     });
     let text = |pick: &Pick| standing_text(&walker.set.policies[pick.policy as usize].policy);
-    let all: Vec<String> = doubtful.map(text).collect();
+    let mut all: Vec<String> = doubtful.map(text).collect();
+    all.extend(forward::could_deny(walker).map(|passage| standing_text(&passage.placed.policy)));
     let shown = all[..all.len().min(SHOWN)].join("; ");
     match all.len().saturating_sub(SHOWN) {
         0 => shown,
@@ -246,7 +251,7 @@ fn standing_text(policy: &Policy) -> String {
         Standing::Firm => object.to_string(),
         Standing::NotEnforced => format!("{object} ({source}) is not enforced here"),
         Standing::NotRead => format!("{object} ({source}) is of a kind that is not read"),
-        Standing::Broken(reason) => format!("{object} ({source}) could not be read: {reason},"),
+        Standing::Broken(reason) => format!("{object} could not be read ({source}: {reason})"),
     }
 }
 

@@ -86,9 +86,7 @@ impl<'a> Asker<'a> {
     /// The judgement that all ways have in common.
     fn judge_all(&self, asked: &Asked, ways: &[Way]) -> Result<(Way, Judgement), String> {
         let judge = |way: &Way| self.described.policies.judge_shared(&way.question());
-        let (first, rest) = ways.split_first().ok_or_else(|| {
-            format!("'{}' and '{}' have no address family in common", asked.from, asked.to)
-        })?;
+        let (first, rest) = ways.split_first().ok_or_else(|| no_way(asked))?;
         let judgement = judge(first);
         for way in rest {
             let other = judge(way);
@@ -178,6 +176,17 @@ fn port_of(
     }
 }
 
+/// Why no packet can go from one to the other.
+fn no_way(asked: &Asked) -> String {
+    let Asked { from, to, protocol, .. } = asked;
+    let family = match protocol {
+        Some(Protocol::ICMP) => "an IPv4 address, which icmp needs (icmp6 is asked of IPv6)",
+        Some(Protocol::ICMPV6) => "an IPv6 address, which icmp6 needs (icmp is asked of IPv4)",
+        _ => return format!("'{from}' and '{to}' have no address family in common"),
+    };
+    format!("'{from}' and '{to}' do not both have {family}")
+}
+
 fn said(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Allow => "allowed",
@@ -202,7 +211,11 @@ impl Ends<'_> {
         for from in self.from.0 {
             for to in self.to.0 {
                 let Some((from, to)) = self.pair(from, to) else { continue };
-                for (source, destination) in families((from, self.from.1), (to, self.to.1)) {
+                let families = families((from, self.from.1), (to, self.to.1));
+                let carries = |(source, to): &(Option<Addr>, Option<Addr>)| {
+                    [source, to].into_iter().flatten().all(|addr| is_carried(protocol, *addr))
+                };
+                for (source, destination) in families.into_iter().filter(carries) {
                     ways.push(Way {
                         from: (from.clone(), source),
                         to: (to.clone(), destination),
@@ -231,6 +244,11 @@ impl Ends<'_> {
         let is_only = self.from.0.len() == 1 && self.to.0.len() == 1;
         is_only.then_some((first, to.first()?))
     }
+}
+
+/// Whether packets of this protocol have addresses of this family: each ICMP has its own.
+fn is_carried(protocol: Protocol, addr: Addr) -> bool {
+    !protocol.is_icmp() || addr.is_v4() == (protocol == Protocol::ICMP)
 }
 
 /// Addresses of one family for both ends; `None` for an end that has none.

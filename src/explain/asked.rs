@@ -33,8 +33,17 @@ struct Line {
     from: String,
     to: String,
     #[serde(default)]
-    protocol: Option<Protocol>,
-    port: LinePort,
+    protocol: Option<LineProtocol>,
+    /// May be left out where the protocol has none.
+    #[serde(default)]
+    port: Option<LinePort>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a protocol is its name or its number")]
+enum LineProtocol {
+    Number(u8),
+    Text(String),
 }
 
 #[derive(Deserialize)]
@@ -72,11 +81,18 @@ impl Asked {
             "a question is {\"from\": \"shop/web\", \"to\": \"shop/db\", \"protocol\": \"tcp\", \
              \"port\": 5432}",
         )?;
-        let port = match line.port {
-            LinePort::Number(number) => Port::Number(number),
-            LinePort::Text(text) => Port::parse(&text, line.protocol)?,
+        let protocol = match line.protocol {
+            None => None,
+            Some(LineProtocol::Number(number)) => Some(Protocol(number.into())),
+            Some(LineProtocol::Text(text)) => Some(parse_protocol(&text)?),
         };
-        Self::new(&line.from, &line.to, line.protocol, port)
+        let port = match line.port {
+            Some(LinePort::Number(number)) => Port::Number(number),
+            Some(LinePort::Text(text)) => Port::parse(&text, protocol)?,
+            None if protocol.is_some_and(|protocol| !protocol.has_ports()) => Port::Number(0),
+            None => bail!("the port is missing: a number from 1 to 65535, or a name"),
+        };
+        Self::new(&line.from, &line.to, protocol, port)
     }
 
     fn new(from: &str, to: &str, protocol: Option<Protocol>, port: Port) -> Result<Self> {
@@ -147,6 +163,14 @@ mod tests {
         let asked = read(r#"{"from":"a/b","to":"10.0.0.1","port":80,"protocol":"udp"}"#).unwrap();
         assert_eq!((asked.protocol, asked.port), (Some(Protocol::UDP), Port::Number(80)));
         assert_eq!(read(r#"{"from":"a","to":"b","port":"http"}"#).unwrap().protocol, None);
+        for protocol in ["47", r#""47""#] {
+            let line = format!(r#"{{"from":"a","to":"b","protocol":{protocol},"port":0}}"#);
+            assert_eq!(read(&line).unwrap().protocol, Some(Protocol(47)));
+        }
+        let bare = read(r#"{"from":"a","to":"b","protocol":"esp"}"#).unwrap();
+        assert_eq!(bare.port, Port::Number(0));
+        let error = read(r#"{"from":"a","to":"b"}"#).unwrap_err().to_string();
+        assert!(error.contains("the port is missing"), "{error}");
         for bad in [
             "",
             "{}",

@@ -147,3 +147,86 @@ fn policies_of_a_tier_are_asked_by_order_then_name() {
     assert_eq!(of(deny, deny), "0|default|gnp:a|deny|0");
     assert_eq!(of(allow, "order: 5, ingress: [{action: Deny}]"), "0|default|gnp:a|deny|0");
 }
+
+#[test]
+fn policies_of_one_order_and_name_are_asked_in_the_order_of_calico_s_kinds() {
+    let policy = |head: &str, name: &str, spec: &str| {
+        format!("{{apiVersion: {head}, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n---\n")
+    };
+    let kubernetes = policy(
+        "networking.k8s.io/v1, kind: NetworkPolicy",
+        "same, namespace: ops",
+        "podSelector: {}, ingress: [{}]",
+    );
+    let calico = policy(
+        "projectcalico.org/v3, kind: NetworkPolicy",
+        "same, namespace: ops",
+        "order: 1000, ingress: [{action: Deny}]",
+    );
+    let cluster = policy(
+        "policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy",
+        "same",
+        "tier: Admin, priority: 5, subject: {namespaces: {}}, ingress: [{action: Deny, from: \
+         [{namespaces: {}}]}]",
+    );
+    let global = policy(
+        "projectcalico.org/v3, kind: GlobalNetworkPolicy",
+        "same",
+        "tier: kube-admin, order: 5, ingress: [{action: Allow}]",
+    );
+    for (policies, first) in [
+        ([&calico, &kubernetes], "0|default|knp:ops/same|allow|0"),
+        ([&cluster, &global], "0|kube-admin|gnp:same|allow|0"),
+    ] {
+        let (compiled, problems) =
+            compile(&policies.map(String::as_str).concat(), Settings::default());
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(world().explain(&compiled, WEB).ingress.hits, [first]);
+    }
+}
+
+#[test]
+fn a_tier_that_cannot_be_read_is_said_to_be_that_and_not_to_be_missing() {
+    let text = "{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: t}, spec: {order: \
+                x}}\n---\n{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: \
+                {name: t.x}, spec: {tier: t, ingress: [{action: Deny}]}}";
+    let (compiled, problems) = compile(text, Settings::default());
+    let fields: Vec<&str> = problems.iter().map(|problem| &*problem.field).collect();
+    assert_eq!(fields, ["spec.order"]);
+    assert_eq!(world().explain(&compiled, WEB).ingress.verdict, Verdict::Incomplete);
+}
+
+#[test]
+fn a_part_of_a_rule_that_fails_is_named_by_the_field_that_states_it() {
+    for (source, field, failed) in [
+        ("selector: app == 'x'", "source.selector", "selector app == \"x\" ≠ app=web"),
+        (
+            "namespaceSelector: env == 'dev'",
+            "source.namespaceSelector",
+            "namespace label env == \"dev\" ≠ env=prod",
+        ),
+        (
+            "serviceAccounts: {names: [x, y]}",
+            "source.serviceAccounts.names",
+            "service account x or y ≠ api",
+        ),
+        (
+            "serviceAccounts: {selector: role == 'x'}",
+            "source.serviceAccounts.selector",
+            "service account label role == \"x\" ≠ role=api",
+        ),
+        (
+            "namespaceSelector: global()",
+            "source.namespaceSelector",
+            "namespace none, as global() says ≠ shop",
+        ),
+    ] {
+        let rule = format!("ingress: [{{action: Allow, source: {{{source}}}}}]");
+        let ingress = ask(&[("GlobalNetworkPolicy a", &rule)], WEB).ingress;
+        assert_eq!(&*ingress.near_misses[0].failed[0].field, field);
+        assert!(ingress.sentence.ends_with(&format!("rule 0, {failed}")), "{}", ingress.sentence);
+    }
+    let own = ("NetworkPolicy ops/a", "ingress: [{action: Allow, source: {selector: all()}}]");
+    let sentence = ask(&[own], WEB).ingress.sentence;
+    assert!(sentence.ends_with("rule 0, namespace ops ≠ shop"), "{sentence}");
+}

@@ -181,3 +181,22 @@ fn a_host_outside_the_cluster_has_its_host_endpoint_by_address() {
     assert_eq!(denied.ingress.hits, ["0|default|gnp:hosts|deny|-1"]);
     assert_eq!(ask(&text, "shop/far > 203.0.113.8 TCP 80").verdict, Verdict::Allow);
 }
+
+#[test]
+fn a_policy_before_the_tiers_that_cannot_be_read_makes_the_host_endpoint_s_side_incomplete() {
+    let host = host("node-a", "*");
+    for (flags, asked) in [
+        ("doNotTrack: true", "shop/far > node-a TCP 80"),
+        ("preDNAT: true", "shop/far > node-a TCP 80"),
+        ("applyOnForward: true, preDNAT: 1", "shop/far > node-a TCP 80"),
+        ("doNotTrack: true, applyOnForward: true, order: x", "shop/far > shop/web TCP 80"),
+    ] {
+        let policy = global(&format!("{flags}, types: [Ingress], ingress: [{{action: Deny}}]"));
+        let (compiled, problems) = compile(&(host.clone() + &policy), Settings::default());
+        assert!(!problems.is_empty(), "{flags}");
+        let ingress = world().explain(&compiled, asked).ingress;
+        assert_eq!(ingress.verdict, Verdict::Incomplete, "{flags}: {}", ingress.sentence);
+        let start = "incomplete: GlobalNetworkPolicy hosts could not be read (";
+        assert!(ingress.sentence.starts_with(start), "{flags}: {}", ingress.sentence);
+    }
+}
