@@ -117,6 +117,7 @@ impl Ending {
         };
         tracing::info!(why, "ending: a last drain, then everything is stored");
         source.stop();
+        serving.stop_pushes();
         let accounts = tokio::select! {
             accounts = graph.join() => accounts?,
             why = ends.again() => bail!("ended at once by {why}: not all is stored"),

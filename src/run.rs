@@ -15,7 +15,7 @@ use crate::config::{self, Settings};
 use crate::delivery::Delivery;
 use crate::ending::{self, Ending, Until};
 use crate::knowledge::Knowledge;
-use crate::serving::Fed;
+use crate::serving::{Fed, Nodes};
 use crate::tables::Tables;
 use crate::vitals::Vitals;
 use crate::{clock, log, source, span};
@@ -80,6 +80,7 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
     let fed = Fed::open(&settings, &mut registry).await?;
     let (knowledge, cluster, policies) = Knowledge::new(&settings, tables.cluster(), &mut registry);
     let known = knowledge.report();
+    let nodes = Arc::new(Nodes(cluster.clone()));
     let source = source::open(&settings, &spool, &kernel_tables, knowledge, &mut registry)?;
 
     let mut graph = Graph::new(&mut registry, settings.graph_limits());
@@ -89,6 +90,7 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
     let rows =
         graph.stage(rows, Attribute::new(settings.attribute_config(), policies, tables.traces));
     let windows = graph.stage(rows, Aggregate::new(settings.aggregate_config(names)));
+    let windows = fed.merged(&mut graph, windows);
     let (stored, live) = graph.fork(windows);
 
     let delivery = Delivery::start(&settings, &spool, &mut registry, stored)?;
@@ -104,7 +106,7 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
         recent: fed.recent(),
         registry: registry.clone(),
     };
-    let serving = fed.serve(live, registry.clone(), vitals)?;
+    let serving = fed.serve(&settings, live, (registry.clone(), vitals), nodes)?;
     ready(&settings);
     Ending { source: source.handle, graph, delivery, serving, registry }.after(ending).await
 }

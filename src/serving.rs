@@ -1,56 +1,95 @@
-//! The API of a running daemon: its feed from the graph, its listener, and what it says of itself.
+//! The API of a running daemon: its feed from the graph, its listeners, and what it says of itself.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use api::{Api, Feed, Recent};
+use api::goldmane::{Grpc, Pushes};
+use api::{Api, Asker, AskerConfig, Clock, Feed, Recent};
+use cluster::Resolved;
 use exporters::spool::Vocabulary;
-use pipelines::Live;
 use pipelines::edge::Receiver;
+use pipelines::graph::Port;
+use pipelines::{Graph, Live};
 use prometheus_client::registry::Registry;
 use schemas::json::{FlowJson, Rereader};
+use schemas::{Addr, EndpointKind, Update};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Settings;
+use crate::config::settings::Source;
 use crate::vitals::Vitals;
 
 /// The API while it is served.
 pub struct Serving {
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     feeding: JoinHandle<()>,
     server: JoinHandle<()>,
+    grpc: Option<(Pushes, JoinHandle<()>)>,
 }
 
 /// What is fed before anything is served: its metrics must be registered first.
 pub struct Fed {
     listener: TcpListener,
+    grpc: Option<(Grpc, Pushes)>,
     recent: Recent,
     feed: Feed,
-    keep: Duration,
+    clock: Clock,
 }
+
+/// The nodes of the cluster, for who pushes.
+pub struct Nodes(pub cluster::Reader);
+
+/// How often windows are looked at that nothing comes for.
+const TICK: Duration = Duration::from_millis(500);
 
 // === impl Fed ===
 
 impl Fed {
-    /// Opens the listener and the memory.
+    /// Opens the listeners and the memory.
     ///
     /// # Errors
-    /// When the address cannot be taken.
+    /// When an address cannot be taken, or a certificate cannot be read.
     pub async fn open(settings: &Settings, registry: &mut Registry) -> Result<Self> {
         let listener = api::bind(settings.listen).await?;
         let metrics = api::Metrics::register(registry);
         let (feed, recent) = api::feed(settings.api_limits(), metrics);
-        let keep = settings.api_limits().age;
-        Ok(Self { listener, recent, feed, keep })
+        let clock: Clock = match settings.source {
+            Source::Kernel(_) | Source::Pushed => Arc::new(clock::now),
+            // A recording's time is that of its newest window.
+            Source::Replay(_) => {
+                let recent = recent.clone();
+                Arc::new(move || recent.newest_window_end())
+            }
+        };
+        let grpc = match &settings.goldmane {
+            Some(goldmane) => {
+                let grpc = Grpc::bind(goldmane.grpc_config()?).await?;
+                Some((grpc, Pushes::new(settings.window(), &recent, Arc::new(clock::now))))
+            }
+            None => None,
+        };
+        Ok(Self { listener, grpc, recent, feed, clock })
     }
 
     /// What is kept.
     pub fn recent(&self) -> Recent {
         self.recent.clone()
+    }
+
+    /// The windows of the graph with those that agents push.
+    pub fn merged(&self, graph: &mut Graph, windows: Port<Update>) -> Port<Update> {
+        match &self.grpc {
+            Some((_, pushes)) => {
+                let pushed = graph.source("pushes", pushes.collected().batches());
+                graph.merge(windows, pushed)
+            }
+            None => windows,
+        }
     }
 
     /// Starts to take in what leaves the graph, and to answer.
@@ -59,35 +98,75 @@ impl Fed {
     /// When the listener's address cannot be told.
     pub fn serve(
         self,
+        settings: &Settings,
         live: Receiver<Live>,
-        registry: Arc<Registry>,
-        vitals: Vitals,
+        (registry, vitals): (Arc<Registry>, Vitals),
+        nodes: Arc<Nodes>,
     ) -> Result<Serving> {
-        let address = self.listener.local_addr().context("the API's address")?;
-        tracing::info!(%address, "listening: /api/v1/flows, /api/v1/status, /metrics, /readyz");
+        let Self { listener, grpc, recent, feed, clock } = self;
+        let address = listener.local_addr().context("the API's address")?;
+        tracing::info!(%address, "listening: /api/v1/flows, /flows, /api/v1/status, /metrics, /readyz");
         let Vocabulary { interfaces, names, cluster } = vitals.spool.vocabulary().clone();
-        let rereader = Rereader::new(interfaces.clone(), names.clone());
-        let from = clock::now().before(self.keep);
+        let rereader = Arc::new(Rereader::new(interfaces.clone(), names.clone()));
         // Which files there are is looked up now: what is stored from here on comes by the feed.
-        let stored = vitals.spool.recent(from);
-        let words = (interfaces, names, cluster);
-        let api = Api::new(self.recent, words, registry, Arc::new(vitals));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async { drop(stopped.await) };
-        let server = tokio::spawn(api::serve(self.listener, api, stopped));
-        let mut feed = self.feed;
-        let restored = tokio::task::spawn_blocking(move || {
-            let rows: usize = stored.map(|rows| restore(&mut feed, &rereader, rows)).sum();
-            tracing::info!(rows, "the flows stored last are in memory again");
-            feed
+        let stored = vitals.spool.recent(clock::now().before(settings.api_limits().age));
+        let (config, words) = (
+            AskerConfig {
+                clock: clock.clone(),
+                window: settings.window(),
+                lake: settings.lake(),
+                rereader: rereader.clone(),
+                streams: settings.streams_max(),
+            },
+            (interfaces, names, cluster),
+        );
+        let asker = Asker::new(recent.clone(), config);
+        let api = Api::new(asker.clone(), words, registry, Arc::new(vitals));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(api::serve(listener, api, stop.clone().cancelled_owned()));
+        let node: Arc<str> = settings.node.as_str().into();
+        let stopped = stop.clone().cancelled_owned();
+        let grpc = grpc.map(|(grpc, pushes)| {
+            let address = grpc.address().map(|address| address.to_string()).unwrap_or_default();
+            tracing::info!(grpc = address, "listening for gRPC: goldmane.Flows, FlowCollector");
+            let served = grpc.serve(asker, pushes.clone(), (node, nodes), stopped);
+            let served = async {
+                if let Err(error) = served.await {
+                    tracing::error!(error = %anyhow::Error::from(error), "gRPC is not served");
+                }
+            };
+            (pushes, tokio::spawn(served))
         });
-        let feeding = tokio::spawn(async move {
-            match restored.await {
-                Ok(feed) => feed_from(live, feed).await,
-                Err(error) => tracing::error!(%error, "reading back what was stored stopped"),
-            }
-        });
-        Ok(Serving { stop, feeding, server })
+        let feeding = tokio::spawn(feed_from(stored, rereader, live, feed));
+        tokio::spawn(tick(recent, clock));
+        Ok(Serving { stop, feeding, server, grpc })
+    }
+}
+
+/// Takes in what was stored, then what comes.
+async fn feed_from(
+    stored: impl Iterator<Item = Vec<FlowJson>> + Send + 'static,
+    rereader: Arc<Rereader>,
+    mut live: Receiver<Live>,
+    mut feed: Feed,
+) {
+    let restored = tokio::task::spawn_blocking(move || {
+        let rows: usize = stored.map(|rows| restore(&mut feed, &rereader, rows)).sum();
+        tracing::info!(rows, "the flows stored last are in memory again");
+        feed
+    });
+    let mut feed = match restored.await {
+        Ok(feed) => feed,
+        Err(error) => {
+            tracing::error!(%error, "reading back what was stored stopped: nothing is shown");
+            return;
+        }
+    };
+    while let Some(next) = live.recv().await {
+        match next {
+            Live::Update(update) => feed.apply(update),
+            Live::Gap { rows, .. } => feed.gap(rows),
+        }
     }
 }
 
@@ -98,11 +177,12 @@ fn restore(feed: &mut Feed, rereader: &Rereader, rows: Vec<FlowJson>) -> usize {
     count
 }
 
-async fn feed_from(mut live: Receiver<Live>, mut feed: Feed) {
-    while let Some(next) = live.recv().await {
-        match next {
-            Live::Update(update) => feed.apply(update),
-            Live::Gap { rows, .. } => feed.gap(rows),
+/// Lets windows go to streams that nothing more is expected of, as long as there is a feed.
+async fn tick(recent: Recent, clock: Clock) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if !recent.tick(clock()) {
+            return;
         }
     }
 }
@@ -110,15 +190,45 @@ async fn feed_from(mut live: Receiver<Live>, mut feed: Feed) {
 // === impl Serving ===
 
 impl Serving {
+    /// Takes in nothing more from agents; what they pushed goes into the graph.
+    pub fn stop_pushes(&self) {
+        if let Some((pushes, _)) = &self.grpc {
+            pushes.stop();
+        }
+    }
+
     /// Waits until everything that left the graph is in memory and followers have it, then ends.
     ///
     /// # Errors
-    /// When the listener failed.
+    /// When a listener failed.
     pub async fn finish(self) -> Result<()> {
         self.feeding.await.context("feeding the API stopped in the middle")?;
-        if self.stop.send(()).is_err() {
-            tracing::debug!("the API has ended already");
+        self.stop.cancel();
+        if let Some((_, grpc)) = self.grpc {
+            grpc.await.context("gRPC stopped in the middle")?;
         }
         self.server.await.context("the API stopped in the middle")
+    }
+}
+
+// === impl Nodes ===
+
+impl api::goldmane::Nodes for Nodes {
+    fn by_address(&self, address: IpAddr) -> Option<Arc<str>> {
+        match self.0.view().endpoint_at(Addr::from(address), clock::now()) {
+            Resolved::Known(known) if known.kind == EndpointKind::HostEndpoint => {
+                let is_named = !known.node.is_empty();
+                Some(if is_named { known.node.clone() } else { known.name.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn is_node(&self, name: &str) -> bool {
+        let endpoints = self.0.view().endpoints();
+        endpoints.iter().any(|known| {
+            known.kind == EndpointKind::HostEndpoint
+                && (&*known.name == name || &*known.node == name)
+        })
     }
 }

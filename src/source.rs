@@ -1,4 +1,4 @@
-//! Where flows come from: this machine's kernel, or a recording.
+//! Where flows come from: this machine's kernel, a recording, or agents that push them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ pub struct Handle {
 
 const KERNEL: &str = "kernel";
 const REPLAY: &str = "replay";
+const PUSHED: &str = "pushed";
 
 /// A kernel is drained every second: longer than this without a batch is a fault.
 const SILENT_MAX: Duration = Duration::from_secs(15);
@@ -63,6 +64,7 @@ pub fn open(
             kernel(settings, capture, spool, tables, knowledge, registry)
         }
         settings::Source::Replay(replay) => replayed(replay, tables, knowledge),
+        settings::Source::Pushed => pushed(settings, knowledge),
     }
 }
 
@@ -124,6 +126,17 @@ fn replayed(
     Ok(handle.running(batches))
 }
 
+/// No observations: agents push flows that are whole. The manifests are followed all the same.
+fn pushed(settings: &Settings, knowledge: Knowledge) -> Result<Running> {
+    let folder = settings.cluster.manifests.as_deref();
+    let watch = |folder| watch::watch(folder, settings.reload_interval(), knowledge, |_| {});
+    let watch = folder.map(watch).transpose()?;
+    let stop = CancellationToken::new();
+    let handle = Handle::new(PUSHED, Some(Control::Pushed(stop.clone())), watch);
+    let nothing = futures::stream::once(stop.cancelled_owned()).filter_map(async |()| None);
+    Ok(handle.running(nothing))
+}
+
 /// This boot of the kernel.
 fn boot_id() -> String {
     let id = std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"));
@@ -134,6 +147,7 @@ fn boot_id() -> String {
 enum Control {
     Kernel(collector::Control),
     Replay(collector::replay::Control),
+    Pushed(CancellationToken),
 }
 
 // === impl Handle ===
@@ -161,7 +175,7 @@ impl Handle {
         self.ended.cancelled().await;
     }
 
-    /// `kernel` or `replay`.
+    /// `kernel`, `replay` or `pushed`.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -185,6 +199,9 @@ impl Handle {
         if self.ended.is_cancelled() {
             return Some(format!("the {} has ended", self.kind));
         }
+        if self.kind == PUSHED {
+            return None;
+        }
         let Some(last) = self.last_batch() else {
             return Some(format!("no batch has come from the {} yet", self.kind));
         };
@@ -198,6 +215,7 @@ impl Handle {
         match &*self.control.lock() {
             Some(Control::Kernel(control)) => control.stop(),
             Some(Control::Replay(control)) => control.stop(),
+            Some(Control::Pushed(stop)) => stop.cancel(),
             None => {}
         }
     }

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use schemas::filter::Filter;
 use schemas::json::{FlowJson, Words};
 use schemas::observation::Names;
 use schemas::{Flow, Interfaces, Lane, Window};
 
+use crate::memory::{Chunk, Snapshot};
 use crate::query::{Page, Query};
-use crate::recent::{Piece, Snapshot};
 
 /// One row that was asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum Row {
     Open(Arc<Flow>),
-    Closed(Arc<Piece>, usize),
+    Closed(Arc<Chunk>, usize),
 }
 
 /// The words behind the numbers in a row.
@@ -28,21 +29,21 @@ pub(crate) struct Dictionary {
 pub(crate) fn rows(snapshot: &Snapshot, query: &Query) -> (Vec<Row>, Option<Page>) {
     let open = snapshot.open.iter().filter(|_| query.open && query.page.is_none());
     let open = open.filter(|row| asked(query, row)).map(|row| Row::Open(Arc::clone(row)));
-    let pieces = snapshot.pieces.iter().skip_while(|piece| is_before_page(query, piece));
-    let closed = pieces.filter(|piece| overlaps(query, piece.window)).flat_map(|piece| {
-        let first = match query.page {
-            Some(page) if page.sequence == piece.sequence => page.row + 1,
-            _ => 0,
-        };
-        let rows = piece.rows.iter().enumerate().skip(first);
-        let found = rows.filter(|(_, row)| query.filter.matches_flow(row));
-        found.map(|(index, _)| Row::Closed(Arc::clone(piece), index))
-    });
+    let mut known = Known::default();
+    let chunks = snapshot.chunks.iter().filter(|chunk| overlaps(query, chunk.window));
+    let chunks = chunks.filter(|chunk| page_of(query, chunk) > 0);
+    let closed =
+        chunks.flat_map(|chunk| (0..page_of(query, chunk)).rev().map(move |row| (chunk, row)));
+    let closed = closed.filter(|(chunk, row)| known.asks_for(query, chunk, *row));
+    let closed = closed.map(|(chunk, row)| Row::Closed(Arc::clone(chunk), row));
     let mut found = open.chain(closed);
     let rows: Vec<Row> = found.by_ref().take(query.rows()).collect();
     let is_more = found.next().is_some();
     let last = rows.iter().rev().find_map(|row| match row {
-        Row::Closed(piece, row) => Some(Page { sequence: piece.sequence, row: *row }),
+        Row::Closed(chunk, row) => {
+            let row = chunk.first + u64::try_from(*row).unwrap_or(u64::MAX);
+            Some(Page { window_end: chunk.window.end, row })
+        }
         Row::Open(_) => None,
     });
     (rows, last.filter(|_| is_more))
@@ -53,15 +54,55 @@ pub(crate) fn asked(query: &Query, row: &Flow) -> bool {
     overlaps(query, row.window) && query.filter.matches_flow(row)
 }
 
+/// The rows of a chunk that are asked for, in order.
+pub(crate) fn asked_of<'a>(
+    query: &'a Query,
+    chunk: &'a Arc<Chunk>,
+) -> impl Iterator<Item = Row> + 'a {
+    let mut known = Known::default();
+    let rows = (0..chunk.len())
+        .rev()
+        .filter(move |row| overlaps(query, chunk.window) && known.asks_for(query, chunk, *row));
+    rows.map(|row| Row::Closed(Arc::clone(chunk), row))
+}
+
 /// Whether a window is asked for.
 fn overlaps(query: &Query, window: Window) -> bool {
     query.from.is_none_or(|from| window.end > from) && query.to.is_none_or(|to| window.start < to)
 }
 
-/// Pieces before the one where the last page ended. A piece that is forgotten meanwhile was the
-/// oldest: nothing follows it.
-fn is_before_page(query: &Query, piece: &Piece) -> bool {
-    query.page.is_some_and(|page| piece.sequence != page.sequence)
+/// How many rows of a chunk, from its first, a page may have: those before where the last page
+/// ended. What comes while somebody turns pages stands behind, in its window or in a newer one.
+fn page_of(query: &Query, chunk: &Chunk) -> usize {
+    match query.page {
+        Some(page) if chunk.window.end > page.window_end => 0,
+        Some(page) if chunk.window.end == page.window_end => {
+            let before = page.row.saturating_sub(chunk.first);
+            usize::try_from(before).unwrap_or(usize::MAX).min(chunk.len())
+        }
+        _ => chunk.len(),
+    }
+}
+
+/// What a question's filter says of keys, each looked at once.
+#[derive(Default)]
+struct Known(Vec<Option<bool>>);
+
+// === impl Known ===
+
+impl Known {
+    fn asks_for(&mut self, query: &Query, chunk: &Chunk, row: usize) -> bool {
+        let Filter { outcomes, .. } = &query.filter;
+        if !outcomes.is_empty() {
+            return query.filter.matches_flow(&chunk.flow(row));
+        }
+        let key = chunk.key(row);
+        if self.0.len() <= key.place() {
+            self.0.resize(key.place() + 1, None);
+        }
+        // Without outcomes a filter asks for what a key has.
+        *self.0[key.place()].get_or_insert_with(|| query.filter.matches_flow(&chunk.flow(row)))
+    }
 }
 
 // === impl Row ===
@@ -73,10 +114,10 @@ impl Row {
             Self::Open(flow) => {
                 json_line(&FlowJson { open: true, ..FlowJson::new(flow, &words.words(None)) })
             }
-            Self::Closed(piece, row) => match piece.rows.get(*row) {
-                Some(flow) => json_line(&FlowJson::new(flow, &words.words(Some(&piece.lane)))),
-                None => String::new(),
-            },
+            Self::Closed(chunk, row) => {
+                let words = words.words(Some(chunk.lane(*row)));
+                json_line(&FlowJson::new(&chunk.flow(*row), &words))
+            }
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The one writer: updates go into memory and to everyone who follows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::json::{FlowJson, Rereader};
-use schemas::{Closed, Flow, Lane, RowId, UnixNanos, Update, Window};
+use schemas::{Closed, Flow, RowId, UnixNanos, Update};
 use tokio::sync::broadcast;
 
+use crate::memory::{Bucket, Chunk, Limits, Recent, by_window};
 use crate::metrics::Metrics;
-use crate::recent::{Limits, Piece, Recent};
 
 /// Takes updates in, and ends every follower's stream when it is dropped.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Feed {
     recent: Recent,
     metrics: Metrics,
     sender: broadcast::Sender<Event>,
+    buckets: broadcast::Sender<Arc<Bucket>>,
     /// Rows sent to followers ever: how a follower knows what it missed.
     rows_sent: u64,
     restored: Restored,
@@ -43,7 +44,7 @@ pub(crate) struct Event {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Opened(Arc<[Arc<Flow>]>),
-    Closed(Arc<Piece>),
+    Closed(Arc<Chunk>),
     /// Rows that the graph could not hand over in time.
     Gap(u64),
 }
@@ -52,9 +53,11 @@ pub(crate) enum What {
 #[must_use]
 pub fn feed(limits: Limits, metrics: Metrics) -> (Feed, Recent) {
     let (sender, _) = broadcast::channel(limits.follower_updates.max(1));
-    let recent = Recent::new(limits, metrics.clone(), sender.downgrade());
+    let (buckets, _) = broadcast::channel(limits.follower_updates.max(1));
+    let (events, weak_buckets) = (sender.downgrade(), buckets.downgrade());
+    let recent = Recent::new(limits, metrics.clone(), events, weak_buckets);
     let restored = Restored::default();
-    (Feed { recent: recent.clone(), metrics, sender, rows_sent: 0, restored }, recent)
+    (Feed { recent: recent.clone(), metrics, sender, buckets, rows_sent: 0, restored }, recent)
 }
 
 // === impl Feed ===
@@ -62,26 +65,20 @@ pub fn feed(limits: Limits, metrics: Metrics) -> (Feed, Recent) {
 impl Feed {
     /// Takes in rows that were stored before this process began: they are listed, not followed.
     pub fn restore(&mut self, rereader: &Rereader, rows: Vec<FlowJson>) {
-        let mut windows: BTreeMap<(Window, Option<Lane>), Vec<Flow>> = BTreeMap::new();
-        for row in rows {
-            let lane = row.lane.clone();
-            let flow = rereader.flow(row);
-            if self.restored.ids.insert(flow.id) {
-                self.restored.until = self.restored.until.max(flow.window.end);
-                windows.entry((flow.window, lane)).or_default().push(flow);
-            }
-        }
-        let mut state = self.recent.state.write();
-        for ((window, lane), rows) in windows {
-            let lane = Arc::new(lane.unwrap_or_else(nobody));
-            state.close(Closed { lane, window, rows, is_last: false, ledger: None });
+        let restored = &mut self.restored;
+        let rows = rows.into_iter().filter(|row| restored.ids.insert(row.id)).collect();
+        for ((window, lane), rows) in by_window(rereader, rows) {
+            restored.until = restored.until.max(window.end);
+            let lane = Arc::new(lane);
+            let closed = Closed { lane, window, rows, is_last: false, ledger: None };
+            self.recent.state.write().restore(closed);
         }
     }
 
     /// Takes in what left the graph. Never waits for a reader.
     pub fn apply(&mut self, mut update: Update) {
         if let Update::Closed(closed) = &mut update {
-            self.restored.leave_out(closed, self.recent.age());
+            self.restored.leave_out(closed, self.recent.limits().age);
         }
         let mut state = self.recent.state.write();
         let (sequence, rows, what) = match update {
@@ -90,13 +87,23 @@ impl Feed {
                 (sequence, rows.len(), What::Opened(rows))
             }
             Update::Closed(closed) => {
-                let piece = state.close(closed);
-                (piece.sequence, piece.rows.len(), What::Closed(piece))
+                let (chunk, settled) = state.close(closed);
+                // Under the lock: who begins to stream has what is settled either from memory or
+                // from here.
+                self.settle(settled);
+                (state.sequence(), chunk.len(), What::Closed(chunk))
             }
         };
         drop(state);
         if rows > 0 {
             self.send(sequence, rows as u64, what);
+        }
+    }
+
+    fn settle(&self, settled: Vec<Arc<Bucket>>) {
+        for bucket in settled {
+            // Nobody streaming is not an error.
+            drop(self.buckets.send(bucket));
         }
     }
 
@@ -128,9 +135,4 @@ impl Restored {
             self.ids = HashSet::new();
         }
     }
-}
-
-/// Whose rows are that do not say.
-fn nobody() -> Lane {
-    Lane { node: "".into(), boot_id: "".into(), incarnation: 0 }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
-use crate::answer::{Dictionary, Row, asked, json_line};
+use crate::answer::{Dictionary, Row, asked, asked_of, json_line};
 use crate::feed::{Event, What};
 use crate::metrics::Metrics;
 use crate::query::Query;
@@ -109,13 +109,9 @@ impl Follower {
                 lines.extend(open.map(|row| Row::Open(Arc::clone(row)).line(&self.words)));
                 rows.len() as u64
             }
-            What::Closed(piece) => {
-                let rows = piece.rows.iter().enumerate();
-                let found = rows.filter(|(_, row)| asked(&self.query, row));
-                lines.extend(
-                    found.map(|(row, _)| Row::Closed(Arc::clone(piece), row).line(&self.words)),
-                );
-                piece.rows.len() as u64
+            What::Closed(chunk) => {
+                lines.extend(asked_of(&self.query, chunk).map(|row| row.line(&self.words)));
+                chunk.len() as u64
             }
             What::Gap(rows) => {
                 lines += &gap(*rows, "graph");

@@ -8,7 +8,9 @@
 
 mod metrics;
 
-mod recent;
+pub mod goldmane;
+
+mod memory;
 
 mod feed;
 
@@ -17,14 +19,20 @@ mod query;
 mod answer;
 mod follow;
 
+mod ask;
+mod asker;
+
 pub mod status;
+
+mod whisker;
 
 mod connections;
 mod serve;
 
+pub use asker::{Asker, AskerConfig, Clock};
 pub use feed::{Feed, feed};
+pub use memory::{Limits, Recent};
 pub use metrics::Metrics;
 pub use query::{BadQuery, Query};
-pub use recent::{Limits, Recent};
 pub use serve::{Api, BindError, bind, serve};
 pub use status::{Status, Vitals};

@@ -13,6 +13,12 @@ pub struct Metrics {
     pub(crate) dropped: Family<Reason, Counter>,
     pub(crate) held_rows: Gauge,
     pub(crate) held_bytes: Gauge,
+    pub(crate) held_keys: Gauge,
+    pub(crate) pushed: Counter,
+    pub(crate) repeated: Counter,
+    pub(crate) late: Counter,
+    pub(crate) pushers: Gauge,
+    pub(crate) streams: Gauge,
     pub(crate) followers: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) requests: Family<Answered, Counter>,
@@ -38,15 +44,25 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("api");
-        let Self { rows, dropped, held_rows, held_bytes, followers, connections, requests } =
-            metrics.clone();
+        let Self { rows, dropped, held_rows, held_bytes, held_keys, .. } = metrics.clone();
+        let Self { pushed, repeated, late, pushers, streams, .. } = metrics.clone();
+        let Self { followers, connections, requests, .. } = metrics.clone();
         registry.register("rows", "Rows of closed windows taken in", rows);
         let help = "Rows that a reader cannot have: memory (forgotten before their time), graph \
-                    (the feed was full), slow_reader (a follower was behind), open_rows (told at \
-                    once, not kept)";
+                    (the feed was full), slow_reader (a follower was behind), slow_stream \
+                    (updates that a stream was behind), open_rows (told at once, not kept), \
+                    pushed_future and pushed_invalid (flows that no window can hold)";
         registry.register("dropped", help, dropped);
         registry.register("held_rows", "Rows held in memory", held_rows);
         registry.register("held_bytes", "Memory of the rows held", held_bytes);
+        registry.register("held_keys", "Goldmane's keys of the rows held", held_keys);
+        registry.register("pushed", "Flows that agents pushed", pushed);
+        let help = "Flows that an agent pushed again, as after a reconnect: not counted twice";
+        registry.register("pushed_again", help, repeated);
+        let help = "Flows that agents pushed after their window was given to streams: corrections";
+        registry.register("pushed_late", help, late);
+        registry.register("pushers", "Agents that push now", pushers);
+        registry.register("streams", "Readers that stream Goldmane's flows now", streams);
         registry.register("followers", "Readers that follow now", followers);
         registry.register("connections", "Connections of clients", connections);
         registry.register("requests", "Requests answered", requests);

@@ -26,10 +26,10 @@ pub struct Query {
 /// The place in what is kept where a page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The piece of the last row.
-    pub(crate) sequence: u64,
+    /// The end of the last row's window.
+    pub(crate) window_end: UnixNanos,
     /// The row's place in it.
-    pub(crate) row: usize,
+    pub(crate) row: u64,
 }
 
 /// A parameter that cannot be meant.
@@ -205,8 +205,9 @@ fn limit(value: &str) -> Result<usize, BadQuery> {
 
 fn page(value: &str) -> Result<Page, BadQuery> {
     let parts = value.split_once('-');
-    let page = parts.and_then(|(sequence, row)| {
-        Some(Page { sequence: sequence.parse().ok()?, row: row.parse().ok()? })
+    let page = parts.and_then(|(window, row)| {
+        let window_end = UnixNanos(window.parse().ok()?);
+        Some(Page { window_end, row: row.parse().ok()? })
     });
     page.ok_or_else(|| {
         let message = "it takes what the last answer's Link header said";
@@ -230,7 +231,7 @@ fn bad(parameter: &str, message: String) -> BadQuery {
 
 impl std::fmt::Display for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.sequence, self.row)
+        write!(f, "{}-{}", self.window_end.0, self.row)
     }
 }
 
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(query.from.unwrap().to_string(), "2026-01-31T08:30:00.000Z");
         assert_eq!(query.to, Some(UnixNanos::from_secs(1_800_000_000)));
         assert_eq!((query.limit, query.follow, query.open), (Some(5), true, false));
-        assert_eq!(query.page, Some(Page { sequence: 7, row: 3 }));
+        assert_eq!(query.page, Some(Page { window_end: UnixNanos(7), row: 3 }));
     }
 
     proptest::proptest! {

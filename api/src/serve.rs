@@ -18,17 +18,20 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, Dictionary, json_line};
+use crate::asker::Asker;
 use crate::connections;
 use crate::follow::Follower;
+use crate::memory::Recent;
 use crate::metrics::{Answered, Metrics};
 use crate::query::{BadQuery, Query};
-use crate::recent::Recent;
 use crate::status::Vitals;
+use crate::whisker;
 
 /// What is served. Clones share it.
 #[derive(Clone)]
 pub struct Api {
     recent: Recent,
+    asker: Asker,
     words: Arc<Dictionary>,
     registry: Arc<Registry>,
     vitals: Arc<dyn Vitals>,
@@ -55,7 +58,8 @@ struct Failure {
 /// Connections beside those whose requests are being answered: health checks, scrapes, idle ones.
 const CONNECTIONS_BESIDE: usize = 64;
 
-const PATHS: &str = "/api/v1/flows, /api/v1/status, /metrics, /livez, /readyz";
+const PATHS: &str = "/api/v1/flows, /api/v1/status, /flows, /flows-filter-hints, /metrics, /livez, \
+                     /readyz";
 
 /// Opens the listening socket.
 ///
@@ -68,7 +72,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Answers until `stop`, then lets readers finish for a moment. The feed must have ended by then,
 /// for followers' streams to end.
 pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = ()> + Send) {
-    let limit = api.recent.requests_max() + CONNECTIONS_BESIDE;
+    let limit = api.recent.limits().requests + CONNECTIONS_BESIDE;
     let metrics = api.metrics.clone();
     connections::serve(listener, api.router(), (limit, metrics), stop).await;
 }
@@ -78,21 +82,26 @@ pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = (
 impl Api {
     /// What is served, from its parts. `requests` are answered at once; more get 503.
     pub fn new(
-        recent: Recent,
+        asker: Asker,
         (interfaces, names, cluster): (Interfaces, Names, Option<Arc<str>>),
         registry: Arc<Registry>,
         vitals: Arc<dyn Vitals>,
     ) -> Self {
         let words = Arc::new(Dictionary { interfaces, names, cluster });
-        let requests = Arc::new(Semaphore::new(recent.requests_max()));
+        let recent = asker.recent().clone();
+        let requests = Arc::new(Semaphore::new(recent.limits().requests));
         let metrics = recent.metrics.clone();
-        Self { recent, words, registry, vitals, requests, metrics }
+        Self { recent, asker, words, registry, vitals, requests, metrics }
     }
 
     fn router(self) -> Router {
         Router::new()
             .route("/api/v1/flows", get(flows))
             .route("/api/v1/status", get(status))
+            .route("/flows", get(whisker_flows))
+            .route("/flows-filter-hints", get(whisker_hints))
+            .route("/whisker-backend/flows", get(whisker_flows))
+            .route("/whisker-backend/flows-filter-hints", get(whisker_hints))
             .route("/metrics", get(metrics))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
@@ -151,6 +160,21 @@ impl Api {
 async fn flows(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     let response = api.flows(query.as_deref().unwrap_or_default());
     api.answered("/api/v1/flows", response)
+}
+
+async fn whisker_flows(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let response = whisker::flows(&api.asker, &api.words, &query, &headers).await;
+    api.answered("/flows", response)
+}
+
+async fn whisker_hints(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let response = whisker::filter_hints(&api.asker, &query.unwrap_or_default()).await;
+    api.answered("/flows-filter-hints", response)
 }
 
 async fn status(State(api): State<Api>) -> Response {

@@ -13,9 +13,12 @@ use crate::json::FlowJson;
 use crate::json::word::Word;
 use crate::policy::{Action, Verdict};
 
+mod parts;
 mod subject;
 
-use subject::{Hit, Party, Subject};
+pub use parts::PartyMatch;
+pub use subject::Party;
+use subject::{Hit, Hits, Subject};
 
 /// A predicate over flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +221,12 @@ impl From<Verdict> for ActionMatch {
 // === impl PolicyMatch ===
 
 impl PolicyMatch {
+    /// Whether a hit of a trace is one of those asked for.
+    #[must_use]
+    pub fn matches_hit(&self, hit: &crate::policy::PolicyHit) -> bool {
+        self.matches(&Hit::of_flow(hit))
+    }
+
     fn matches(&self, hit: &Hit<'_>) -> bool {
         let text = |wanted: &Option<StringMatch>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.matches(found))
@@ -259,41 +268,29 @@ impl Filter {
     }
 
     fn matches_ends(&self, flow: &Subject<'_>) -> bool {
-        let (source, destination) = (&flow.source, &flow.destination);
-        any(&self.source_namespaces, |asked| asked.matches_namespace(source.namespace))
-            && any(&self.dest_namespaces, |asked| asked.matches_namespace(destination.namespace))
-            && any(&self.source_names, |asked| asked.matches_name(source))
-            && any(&self.dest_names, |asked| asked.matches_name(destination))
-            && any(&self.names, |asked| {
-                asked.matches_name(source) || asked.matches_name(destination)
-            })
-            && any(&self.namespaces, |asked| {
-                asked.matches_namespace(source.namespace)
-                    || asked.matches_namespace(destination.namespace)
-            })
+        self.party(&flow.source).is_from_to(self.party(&flow.destination))
     }
 
     fn matches_row(&self, flow: &Subject<'_>) -> bool {
-        any(&self.dest_ports, |asked| flow.port == Some(asked.value))
-            && any(&self.actions, |asked| asked.is_verdict(flow.action))
+        self.matches_numbers(flow.port, flow.reporter, flow.action)
             && any(&self.outcomes, |asked| flow.outcome == *asked)
-            && self.reporter.is_none_or(|asked| asked == flow.reporter)
             && self.disagreement.is_none_or(|asked| asked == flow.disagrees)
-            && (self.protocols.is_empty() || {
-                let protocol = flow.protocol.to_string();
-                any(&self.protocols, |asked| asked.matches(&protocol))
-            })
+            && (self.protocols.is_empty() || self.matches_protocol(&flow.protocol.to_string()))
     }
 
     fn matches_policies(&self, flow: &Subject<'_>) -> bool {
-        let pending = |asked: &ActionMatch| {
-            flow.pending.hits().any(|hit| hit.is_some_and(|hit| asked.is_action(hit.action)))
+        self.matches_hits(&flow.enforced, &flow.pending)
+    }
+
+    fn matches_hits(&self, enforced: &Hits<'_>, pending: &Hits<'_>) -> bool {
+        let action = |asked: &ActionMatch| {
+            pending.hits().any(|hit| hit.is_some_and(|hit| asked.is_action(hit.action)))
         };
         let policy = |asked: &PolicyMatch| {
-            let mut hits = flow.enforced.hits().chain(flow.pending.hits()).flatten();
+            let mut hits = enforced.hits().chain(pending.hits()).flatten();
             hits.any(|hit| asked.matches(&hit))
         };
-        any(&self.pending_actions, pending) && any(&self.policies, policy)
+        any(&self.pending_actions, action) && any(&self.policies, policy)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The config as meant: nothing optional is left that has a meaning, addresses are addresses and
 //! durations are durations.
 
+mod goldmane;
 mod limits;
 mod otlp;
 mod sinks;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use super::problem::Wrong;
 use super::written::{self, Config};
 pub use sinks::Sink;
+
+pub use goldmane::Goldmane;
 
 /// What a daemon does.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Settings {
     pub state_folder: PathBuf,
     /// Where flows come from.
     pub source: Source,
+    /// What is served over gRPC.
+    pub goldmane: Option<Goldmane>,
     /// Who an address is.
     pub cluster: written::Cluster,
     /// Address ranges of pods.
@@ -62,6 +67,8 @@ pub enum Source {
     Kernel(written::Capture),
     /// A recording.
     Replay(written::Replay),
+    /// Agents, who push flows.
+    Pushed,
 }
 
 /// A config as written, as it is meant.
@@ -78,12 +85,15 @@ pub fn settings(config: Config) -> Result<Settings, Vec<Wrong>> {
     if let Some(capture) = &config.capture {
         check_capture(capture, &config.aggregate, &mut wrong);
     }
+    let goldmane = config.goldmane.map(|section| goldmane::goldmane(section, &mut wrong));
     let source = match (config.capture, config.replay) {
         (Some(capture), None) => Some(Source::Kernel(capture)),
         (None, Some(replay)) => Some(Source::Replay(replay)),
+        (None, None) if goldmane.is_some() => Some(Source::Pushed),
         (None, None) => {
             let message = "says nowhere where flows come from; write `capture: {}` for this \
-                           machine's kernel, or `replay:` with a recording's `folder`";
+                           machine's kernel, `replay:` with a recording's `folder`, or `goldmane: {}` \
+                           for agents that push flows";
             wrong.push(Wrong::new("", message));
             None
         }
@@ -103,6 +113,7 @@ pub fn settings(config: Config) -> Result<Settings, Vec<Wrong>> {
         cluster_name: config.cluster_name,
         state_folder,
         source,
+        goldmane,
         cluster: config.cluster,
         ranges,
         policy: config.policy,

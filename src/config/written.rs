@@ -3,6 +3,7 @@
 
 mod capture;
 mod delivery;
+mod goldmane;
 mod knowledge;
 mod otlp;
 mod rows;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use capture::{Attach, Capture, Namespace, Replay};
 pub use delivery::{Common, Exporter, Parquet, Spool, Stdout, StdoutForm, WhenFull};
+pub use goldmane::{Goldmane, Role, Token};
 pub use knowledge::{Assume, Cluster, Dialect, Policy};
 pub use otlp::{Otlp, OtlpCompression, OtlpProtocol, OtlpSignal, OtlpTemporality};
 pub use rows::{Aggregate, Connect, Detail, Edges, Enrich, Tables};
@@ -40,6 +42,8 @@ pub struct Config {
     pub capture: Option<Capture>,
     /// Flows from a recording. Either this or `capture`.
     pub replay: Option<Replay>,
+    /// Calico's flow API: flows that agents push, and answers for Goldmane's clients.
+    pub goldmane: Option<Goldmane>,
     /// Who an address is.
     pub cluster: Cluster,
     /// Why a connection is allowed or denied.
@@ -75,6 +79,7 @@ impl Default for Config {
             state_folder: "/var/lib/whyflow".into(),
             capture: None,
             replay: None,
+            goldmane: None,
             cluster: Cluster::default(),
             policy: Policy::default(),
             connect: Connect::default(),

@@ -22,11 +22,15 @@ pub(super) struct Subject<'a> {
     pub(super) pending: Hits<'a>,
 }
 
-/// One end of it.
-pub(super) struct Party<'a> {
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
-    pub(super) aggregated_name: &'a str,
+/// One end of a flow, as a filter looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party<'a> {
+    /// Its namespace; empty for what has none.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The name that Goldmane aggregates by.
+    pub aggregated_name: &'a str,
 }
 
 /// One trace of it.
@@ -50,7 +54,7 @@ pub(super) struct Hit<'a> {
 impl<'a> Subject<'a> {
     pub(super) fn of_flow(flow: &'a Flow) -> Self {
         let key = &flow.key;
-        let trace: Option<&Trace> = key.trace.as_deref();
+        let [enforced, pending] = Hits::of_trace(key.trace.as_deref());
         Self {
             source: Party::from(&*key.source),
             destination: Party::from(&*key.destination),
@@ -60,8 +64,8 @@ impl<'a> Subject<'a> {
             action: key.action,
             outcome: flow.evidence.outcome(),
             disagrees: flow.disagreement.is_some(),
-            enforced: Hits::Flow(trace.map_or(&[], |trace| &trace.enforced)),
-            pending: Hits::Flow(trace.map_or(&[], |trace| &trace.pending)),
+            enforced,
+            pending,
         }
     }
 
@@ -101,6 +105,13 @@ impl<'a> From<&'a EndpointJson> for Party<'a> {
 // === impl Hits ===
 
 impl<'a> Hits<'a> {
+    pub(super) fn of_trace(trace: Option<&'a Trace>) -> [Self; 2] {
+        [
+            Self::Flow(trace.map_or(&[], |trace| &trace.enforced)),
+            Self::Flow(trace.map_or(&[], |trace| &trace.pending)),
+        ]
+    }
+
     /// Each hit; `None` for an end of tier that was written out without its trigger.
     pub(super) fn hits(&self) -> impl Iterator<Item = Option<Hit<'a>>> + use<'a> {
         let (flow, json): (&[PolicyHit], &[HitJson]) = match self {
@@ -114,7 +125,7 @@ impl<'a> Hits<'a> {
 // === impl Hit ===
 
 impl<'a> Hit<'a> {
-    fn of_flow(hit: &'a PolicyHit) -> Self {
+    pub(super) fn of_flow(hit: &'a PolicyHit) -> Self {
         Self {
             kind: hit.policy.kind,
             tier: &hit.policy.tier,

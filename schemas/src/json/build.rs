@@ -122,7 +122,9 @@ impl From<Tuple> for TupleJson {
 // === impl EvidenceJson ===
 
 impl EvidenceJson {
-    fn new(evidence: &Evidence, names: &Names) -> Self {
+    /// This evidence, written out with the names of drop reasons and places.
+    #[must_use]
+    pub fn new(evidence: &Evidence, names: &Names) -> Self {
         let dropped = evidence.dropped.iter().map(|dropped| DroppedJson {
             reason: names.get(dropped.by.reason),
             place: names.get(dropped.by.place),

@@ -1,5 +1,6 @@
 //! The settings in the words of the crates that they are for.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ impl Settings {
     pub fn aggregate_config(&self, names: Names) -> AggregateConfig {
         let (detail, origin) = match self.source {
             Source::Kernel(_) => (self.detail(), Origin::Kernel),
-            Source::Replay(_) => (self.detail(), Origin::Replay),
+            Source::Replay(_) | Source::Pushed => (self.detail(), Origin::Replay),
         };
         AggregateConfig {
             window: self.window(),
@@ -138,6 +139,7 @@ impl Settings {
         match &self.source {
             Source::Kernel(capture) => capture.evidence,
             Source::Replay(_) => true,
+            Source::Pushed => false,
         }
     }
 
@@ -179,7 +181,7 @@ impl Settings {
     pub fn check_privilege(&self) -> anyhow::Result<()> {
         match &self.source {
             Source::Kernel(capture) => privilege::check_capture(!capture.netns.is_empty()),
-            Source::Replay(_) => Ok(()),
+            Source::Replay(_) | Source::Pushed => Ok(()),
         }
     }
 
@@ -218,13 +220,28 @@ impl Settings {
 
     /// What the API keeps in memory.
     pub fn api_limits(&self) -> api::Limits {
+        let defaults = api::Limits::default();
         api::Limits {
             bytes: mib(self.api.memory_max_mib),
             age: minutes(self.api.keep_minutes),
             follower_updates: size(self.api.follower_updates_max),
             requests: size(self.api.requests_max),
-            ..api::Limits::default()
+            settle: self.goldmane.as_ref().map_or(defaults.settle, |goldmane| goldmane.settle),
+            ..defaults
         }
+    }
+
+    /// Streams of Goldmane's flows at the same time.
+    pub fn streams_max(&self) -> usize {
+        self.goldmane.as_ref().map_or(size(self.api.requests_max), |goldmane| goldmane.streams)
+    }
+
+    /// The folder of Parquet files that this daemon writes, if it does.
+    pub fn lake(&self) -> Option<PathBuf> {
+        self.exporters.iter().find_map(|(_, exporter)| match exporter {
+            Exporter::Parquet(parquet) => Some(parquet.folder.clone()),
+            _ => None,
+        })
     }
 }
 
