@@ -78,6 +78,7 @@ impl Drop for Daemon {
 
 /// The start of a window some minutes ago.
 fn start() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "flows of the last hour are what is kept")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     now - now % 15 - 600
 }

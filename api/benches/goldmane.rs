@@ -209,12 +209,11 @@ async fn measure(address: &str, when: &str, times: usize) {
 #[tokio::main]
 async fn main() {
     let (keys, windows) = (number("KEYS", 4_000), number("WINDOWS", 236));
-    let (address, recent) = match std::env::var("GOLDMANE") {
-        Ok(address) => (address, None),
-        Err(_) => {
-            let (address, recent) = server().await;
-            (address, Some(recent))
-        }
+    let (address, recent) = if let Ok(address) = std::env::var("GOLDMANE") {
+        (address, None)
+    } else {
+        let (address, recent) = server().await;
+        (address, Some(recent))
     };
     let keys: Keys = Arc::new((0..keys).map(key).collect());
     let edge = now() / WINDOW * WINDOW;

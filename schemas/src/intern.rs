@@ -30,7 +30,13 @@ struct Inner<T> {
     entries: RwLock<FxHashSet<ByValue<T>>>,
     limit: usize,
     refused: AtomicU64,
+    /// It is not swept again before so many were refused.
+    sweep_at: AtomicU64,
 }
+
+/// Where every value of a full table is held, one in so many of its limit is refused before it is
+/// looked through again.
+const SWEEP_SHARE: usize = 16;
 
 /// An entry that hashes and compares by what it holds.
 struct ByValue<T>(Handle<T>);
@@ -127,7 +133,14 @@ impl<T: Eq + Hash> Table<T> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let entries = RwLock::new(FxHashSet::default());
-        Self { inner: Arc::new(Inner { entries, limit, refused: AtomicU64::new(0) }) }
+        Self {
+            inner: Arc::new(Inner {
+                entries,
+                limit,
+                refused: AtomicU64::new(0),
+                sweep_at: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// The handle of this value, which is taken in when it is new. `None` when the table is full:
@@ -141,10 +154,7 @@ impl<T: Eq + Hash> Table<T> {
         if let Some(found) = entries.get(&value) {
             return Some(found.0.clone());
         }
-        if entries.len() >= self.inner.limit {
-            entries.retain(|entry| Arc::strong_count(&entry.0.0) > 1);
-        }
-        if entries.len() >= self.inner.limit {
+        if entries.len() >= self.inner.limit && !self.inner.make_room(&mut entries) {
             self.inner.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -169,6 +179,25 @@ impl<T: Eq + Hash> Table<T> {
             limit: self.inner.limit,
             refused: self.inner.refused.load(Ordering::Relaxed),
         }
+    }
+}
+
+// === impl Inner ===
+
+impl<T> Inner<T> {
+    /// Forgets what nobody holds; whether there is room then.
+    fn make_room(&self, entries: &mut FxHashSet<ByValue<T>>) -> bool {
+        let refused = self.refused.load(Ordering::Relaxed);
+        if refused < self.sweep_at.load(Ordering::Relaxed) {
+            return false;
+        }
+        entries.retain(|entry| Arc::strong_count(&entry.0.0) > 1);
+        let has_room = entries.len() < self.limit;
+        if !has_room {
+            let pause = (self.limit / SWEEP_SHARE) as u64;
+            self.sweep_at.store(refused + pause, Ordering::Relaxed);
+        }
+        has_room
     }
 }
 
@@ -206,5 +235,17 @@ mod tests {
         assert_eq!(table.stats(), TableStats { held: 2, limit: 2, refused: 1 });
         drop((held, third));
         assert_eq!(table.sweep(), 2);
+    }
+
+    #[test]
+    fn a_full_table_of_which_all_is_held_is_looked_through_again_only_now_and_then() {
+        let table = Table::new(64);
+        let mut held: Vec<_> = (0..64).map(|value| table.intern(value).unwrap()).collect();
+        assert_eq!(table.intern(64), None);
+        held.pop();
+        let pause = 64 / SWEEP_SHARE;
+        let refused = (65..).map_while(|value| table.intern(value).is_none().then_some(value));
+        assert!(refused.count() < pause, "it takes new values in again after at most {pause}");
+        drop(held);
     }
 }

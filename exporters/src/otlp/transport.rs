@@ -63,8 +63,8 @@ pub enum OtlpError {
 /// The way to one endpoint.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Grpc(Grpc),
-    Http(Http),
+    Grpc(Box<Grpc>),
+    Http(Box<Http>),
 }
 
 /// gRPC, with messages that are bytes already.
@@ -100,8 +100,8 @@ impl Transport {
         drop(rustls::crypto::ring::default_provider().install_default());
         let headers = headers(&config.headers)?;
         Ok(match config.protocol {
-            OtlpProtocol::Grpc => Self::Grpc(Grpc::open(config, headers)?),
-            OtlpProtocol::Http => Self::Http(Http::open(config, headers)?),
+            OtlpProtocol::Grpc => Self::Grpc(Box::new(Grpc::open(config, headers)?)),
+            OtlpProtocol::Http => Self::Http(Box::new(Http::open(config, headers)?)),
         })
     }
 

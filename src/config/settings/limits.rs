@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
-use exporters::config::SpoolConfig;
+use exporters::config::{SinkConfig, SpoolConfig};
 use pipelines::edge::EdgeLimits;
 use pipelines::graph::GraphLimits;
 use pipelines::{AggregateConfig, AttributeConfig, ConnectConfig, EnrichConfig};
@@ -238,8 +238,8 @@ impl Settings {
 
     /// The folder of Parquet files that this daemon writes, if it does.
     pub fn lake(&self) -> Option<PathBuf> {
-        self.exporters.iter().find_map(|(_, exporter)| match exporter {
-            Exporter::Parquet(parquet) => Some(parquet.folder.clone()),
+        self.exporters.iter().find_map(|(_, sink)| match &sink.config {
+            SinkConfig::Parquet(parquet) => Some(parquet.dir.clone()),
             _ => None,
         })
     }
