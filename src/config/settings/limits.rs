@@ -236,10 +236,13 @@ impl Settings {
         self.goldmane.as_ref().map_or(size(self.api.requests_max), |goldmane| goldmane.streams)
     }
 
-    /// The folder of Parquet files that this daemon writes, if it does.
+    /// The folder of Parquet files that this daemon writes whole, if it does.
     pub fn lake(&self) -> Option<PathBuf> {
         self.exporters.iter().find_map(|(_, sink)| match &sink.config {
-            SinkConfig::Parquet(parquet) => Some(parquet.dir.clone()),
+            // One that leaves out rows could not answer for them.
+            SinkConfig::Parquet(parquet) if sink.view.filter.is_empty() => {
+                Some(parquet.dir.clone())
+            }
             _ => None,
         })
     }
