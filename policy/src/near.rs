@@ -61,7 +61,11 @@ fn could_decide(walker: &Walker<'_>, came: &Walked, policy: u32, rule: u32) -> b
     };
     match hit.decider {
         Decider::EndOfTier => true,
-        Decider::Rule(decided) => (policy, rule) < (hit.policy, decided.index),
+        Decider::Rule(decided) => {
+            // The number of a policy says when it came, its rank when it is asked.
+            let rank = |number: u32| walker.set.policies[number as usize].rank;
+            (rank(policy), rule) < (rank(hit.policy), decided.index)
+        }
     }
 }
 

@@ -379,3 +379,22 @@ fn what_no_policy_speaks_of_makes_no_other_set() {
     both.add(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}));
     assert!(Arc::ptr_eq(&before, &both.documents.set()));
 }
+
+#[test]
+fn a_rule_that_comes_too_late_is_no_near_miss_whenever_its_policy_was_added() {
+    let policy = |name: &str, order: u32, rule: Value| {
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy",
+               "metadata": {"name": name}, "spec": {"order": order, "ingress": [rule]}})
+    };
+    let ends = ends(&cluster());
+    for (order, expected) in [(1, 1), (9, 0)] {
+        let mut both = Both::new(Settings::default());
+        both.add(policy("deny", 5, json!({"action": "Deny"})));
+        drop(both.documents.set());
+        both.add(policy("allow", order, json!({"action": "Allow", "protocol": "UDP"})));
+        let said = answers(&both.documents.set(), &ends[..2], &[80]);
+        let (judgement, (_, ingress)) = &said[0];
+        assert_eq!(judgement.ingress.verdict, Verdict::Deny);
+        assert_eq!(ingress.near_misses.len(), expected, "{}", ingress.sentence);
+    }
+}
