@@ -1,9 +1,9 @@
 //! A load client of Goldmane's flow API that speaks only the public contract.
 //!
 //! ```sh
-//! cargo bench -p api --bench goldmane                                a server in this process
-//! GOLDMANE=http://127.0.0.1:7443 cargo bench -p api --bench goldmane any other: whyflow, Goldmane
-//! KEYS=250000 WINDOWS=4 cargo bench -p api --bench goldmane          another shape
+//! cargo bench -p benches --bench goldmane                                   a server in this process
+//! GOLDMANE=http://127.0.0.1:7443 cargo bench -p benches --bench goldmane    any other: whyflow, Goldmane
+//! KEYS=250000 WINDOWS=4 cargo bench -p benches --bench goldmane             another shape
 //! ```
 //!
 //! It pushes KEYS × WINDOWS distinct updates over four connections, pipelined, then asks questions,
