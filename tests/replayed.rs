@@ -463,9 +463,15 @@ fn a_daemon_that_was_killed_shows_the_last_hour_again() {
     let calls = recording.call(FRONTEND, 4_001, false);
     let recording = recording.batch(0, calls).batch(20, Vec::new()).batch(3_600, Vec::new()).done();
     let folder = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(&config(&folder, recording.path(), 10.0));
+    let written = config(&folder, recording.path(), 10.0);
+    let mut daemon = Daemon::start(&written);
     let before = listed(&daemon);
     assert_eq!(before.len(), 2, "one row for each side: {before:#?}");
+    // The API and the spool are given a window at once; only what is stored outlives a kill.
+    testing::eventually("the window is stored", Duration::from_mins(2), || {
+        let list = whyflow(&["spool", "list", "-c", path(&written)]);
+        String::from_utf8_lossy(&list.stdout).contains(" 2 rows").then_some(())
+    });
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
 
