@@ -205,8 +205,7 @@ impl Compiled {
     fn find(&self, sight: &Sight<'_>, [from, to]: [&Selected; 2]) -> Arc<Judgement> {
         let egress = self.trace(sight, Direction::Egress, &from.picks);
         let ingress = self.trace(sight, Direction::Ingress, &to.picks);
-        let verdict = egress.verdict.both(ingress.verdict);
-        self.memory.shared(Judgement { egress, ingress, verdict })
+        self.memory.judgement(egress, ingress)
     }
 
     fn trace(&self, sight: &Sight<'_>, direction: Direction, picks: &Picks) -> Trace {

@@ -80,8 +80,8 @@ impl Explanation {
             protocol,
             port,
             verdict: judgement.verdict,
-            egress: Side::new(judgement.egress.clone(), egress, "egress"),
-            ingress: Side::new(judgement.ingress.clone(), ingress, "ingress"),
+            egress: Side::new(Trace::clone(&judgement.egress), egress, "egress"),
+            ingress: Side::new(Trace::clone(&judgement.ingress), ingress, "ingress"),
             sentence,
         }
     }

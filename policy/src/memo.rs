@@ -50,18 +50,18 @@ struct Generations<K, V> {
     old: HashTable<Known<K, V>>,
 }
 
-/// An answer, with the hash that it is found by.
+/// An answer, with what it is found by.
 #[derive(Debug)]
 struct Known<K, V> {
-    hash: u64,
     key: K,
     value: V,
 }
 
 // === impl Memo ===
 
-impl<K: Eq, V: Clone> Memo<K, V> {
-    /// An empty memory of about `limit` answers in use.
+impl<K: Eq + Hash, V: Clone> Memo<K, V> {
+    /// An empty memory of about `limit` answers in use: an eighth less for a power of two, which
+    /// then fill their tables.
     pub(crate) fn new(limit: usize) -> Self {
         let shard = |_| Shard {
             held: RwLock::new(Generations { young: HashTable::new(), old: HashTable::new() }),
@@ -70,7 +70,8 @@ impl<K: Eq, V: Clone> Memo<K, V> {
             forgotten: AtomicU64::new(0),
         };
         let shards: Box<[_]> = (0..SHARDS).map(shard).collect();
-        let limit_of_shard = (limit / shards.len()).max(1);
+        let each = (limit / shards.len()).max(1);
+        let limit_of_shard = if each.is_power_of_two() { each - each / 8 } else { each };
         Self { shards, limit_of_shard }
     }
 
@@ -89,7 +90,7 @@ impl<K: Eq, V: Clone> Memo<K, V> {
     }
 
     /// The answer for this key, if it is known.
-    pub(crate) fn get<Q>(&self, asked: &Q, key: impl Fn() -> K) -> Option<V>
+    pub(crate) fn get<Q>(&self, asked: &Q, key: impl Fn(&V) -> K) -> Option<V>
     where
         Q: Hash + Equivalent<K>,
     {
@@ -101,7 +102,7 @@ impl<K: Eq, V: Clone> Memo<K, V> {
             let counter = if old.is_some() { &shard.hits } else { &shard.misses };
             counter.fetch_add(1, Ordering::Relaxed);
             let value = old?;
-            self.put_hashed((hash, asked), key(), value.clone());
+            self.put_hashed((hash, asked), key(&value), value.clone());
             Some(value)
         })
     }
@@ -122,7 +123,7 @@ impl<K: Eq, V: Clone> Memo<K, V> {
         match held.young.find_mut(hash, |known| asked.equivalent(&known.key)) {
             Some(known) => known.value = value,
             None => {
-                held.young.insert_unique(hash, Known { hash, key, value }, |known| known.hash);
+                held.young.insert_unique(hash, Known { key, value }, rehash);
             }
         }
     }
@@ -156,10 +157,10 @@ impl<K: Eq, V: Clone> Memo<K, V> {
         let counter = if old.is_some() { &shard.hits } else { &shard.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         let value = old.unwrap_or_else(find);
-        let known = Known { hash, key: key(), value: value.clone() };
+        let known = Known { key: key(), value: value.clone() };
         let mut held = self.with_room(shard);
         if held.young.find(hash, |known| asked.equivalent(&known.key)).is_none() {
-            held.young.insert_unique(hash, known, |known| known.hash);
+            held.young.insert_unique(hash, known, rehash);
         }
         value
     }
@@ -187,6 +188,10 @@ impl<K: Eq, V: Clone> Memo<K, V> {
         }
         stats
     }
+}
+
+fn rehash<K: Hash, V>(known: &Known<K, V>) -> u64 {
+    FxBuildHasher.hash_one(&known.key)
 }
 
 /// Bits in the middle choose the shard: the table inside goes by the lowest and the highest.

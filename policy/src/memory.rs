@@ -9,9 +9,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use schemas::Trace;
+
 use crate::identity::{Asked, Identity};
 use crate::memo::{Memo, MemoStats};
-use crate::pair::{Call, Pair};
+use crate::pair::{Call, Fingerprint, Pair, Secret};
 use crate::question::Judgement;
 use crate::select::Picks;
 
@@ -19,11 +21,14 @@ use crate::select::Picks;
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// By interned endpoints: one look-up for what was asked before of this very set.
-    calls: Memo<Call, Arc<Judgement>>,
-    pairs: Memo<Pair, Arc<Judgement>>,
+    calls: Memo<Fingerprint, Arc<Judgement>>,
+    pairs: Memo<Fingerprint, Arc<Judgement>>,
+    secret: Secret,
     identities: Memo<Identity, Arc<Selected>>,
-    /// Few judgements differ among many pairs.
-    distinct: Memo<Judgement, Arc<Judgement>>,
+    /// Few traces differ among many pairs.
+    traces: Memo<Arc<Trace>, Arc<Trace>>,
+    /// Judgements by the places of their traces, which they hold.
+    distinct: Memo<[usize; 2], Arc<Judgement>>,
     numbers: AtomicU64,
 }
 
@@ -52,6 +57,8 @@ pub struct CompiledStats {
 const PAIRS_MAX: usize = 131_072;
 /// The most different judgements that are shared.
 const DISTINCT_MAX: usize = 65_536;
+/// The most different traces that are shared.
+const TRACES_MAX: usize = 16_384;
 /// The most identities in use that are remembered.
 const IDENTITIES_MAX: usize = 65_536;
 
@@ -61,21 +68,33 @@ impl Memory {
     /// What is remembered of this call, or is found.
     #[inline]
     pub(crate) fn call(&self, call: &Call, find: impl Fn() -> Arc<Judgement>) -> Arc<Judgement> {
-        self.calls.get_or_find(call, || *call, find)
+        let print = call.fingerprint(self.secret);
+        self.calls.get_or_find(&print, || print, find)
     }
 
     /// What is remembered of this pair, or is found.
     pub(crate) fn pair(&self, pair: &Pair, find: impl Fn() -> Arc<Judgement>) -> Arc<Judgement> {
-        self.pairs.get_or_find(pair, || *pair, find)
+        let print = pair.fingerprint(self.secret);
+        self.pairs.get_or_find(&print, || print, find)
     }
 
     /// The judgement, shared with every pair of which the same is said.
-    pub(crate) fn shared(&self, judgement: Judgement) -> Arc<Judgement> {
-        if let Some(known) = self.distinct.get(&judgement, || judgement.clone()) {
+    pub(crate) fn judgement(&self, egress: Trace, ingress: Trace) -> Arc<Judgement> {
+        let [egress, ingress] = [egress, ingress].map(|trace| self.trace(trace));
+        let places = [&egress, &ingress].map(|trace| Arc::as_ptr(trace).addr());
+        let find = || {
+            let verdict = egress.verdict.both(ingress.verdict);
+            Arc::new(Judgement { egress: egress.clone(), ingress: ingress.clone(), verdict })
+        };
+        self.distinct.get_or_find(&places, || places, find)
+    }
+
+    fn trace(&self, trace: Trace) -> Arc<Trace> {
+        if let Some(known) = self.traces.get(&trace, Arc::clone) {
             return known;
         }
-        let shared = Arc::new(judgement);
-        self.distinct.put(&*shared, Judgement::clone(&shared), shared.clone());
+        let shared = Arc::new(trace);
+        self.traces.put(&*shared, shared.clone(), shared.clone());
         shared
     }
 
@@ -86,7 +105,7 @@ impl Memory {
         asked: &Asked<'_>,
         find: impl Fn() -> Picks,
     ) -> Arc<Selected> {
-        let known = self.identities.get(asked, || asked.owned());
+        let known = self.identities.get(asked, |_| asked.owned());
         let known_at = known.as_ref().map(|known| known.edition.load(Ordering::Relaxed));
         if let Some(known) = known.as_ref().filter(|_| known_at == Some(edition)) {
             return known.clone();
@@ -122,6 +141,8 @@ impl Default for Memory {
             calls: Memo::new(PAIRS_MAX),
             pairs: Memo::new(PAIRS_MAX),
             identities: Memo::new(IDENTITIES_MAX),
+            secret: Secret::default(),
+            traces: Memo::new(TRACES_MAX),
             distinct: Memo::new(DISTINCT_MAX),
             numbers: AtomicU64::new(1),
         }

@@ -1,5 +1,7 @@
 //! A question to the policies, and their answer.
 
+use std::sync::Arc;
+
 use schemas::{Addr, Endpoint, Handle, Protocol, Trace, Verdict};
 
 /// One end of a connection.
@@ -53,10 +55,10 @@ pub struct InternedQuestion<'a> {
 /// What both sides' policies say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Judgement {
-    /// The source's side.
-    pub egress: Trace,
+    /// The source's side; of two answers of one set that are alike, the same one.
+    pub egress: Arc<Trace>,
     /// The destination's side.
-    pub ingress: Trace,
+    pub ingress: Arc<Trace>,
     /// The pair's verdict.
     pub verdict: Verdict,
 }

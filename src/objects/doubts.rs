@@ -72,7 +72,7 @@ impl Doubts {
     pub fn apply(&self, ends: (&Endpoint, &Endpoint), judgement: &mut Judgement) -> Option<&str> {
         let blamed = self.about(ends.0).or_else(|| self.about(ends.1))?;
         for side in [&mut judgement.egress, &mut judgement.ingress] {
-            leave_open(side);
+            leave_open(Arc::make_mut(side));
         }
         judgement.verdict = judgement.egress.verdict.both(judgement.ingress.verdict);
         Some(blamed)

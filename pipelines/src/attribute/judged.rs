@@ -13,9 +13,9 @@ use crate::digest::text;
 #[derive(Debug)]
 pub struct Judged {
     /// The source's side.
-    pub egress: Side,
+    pub egress: Arc<Side>,
     /// The destination's side.
-    pub ingress: Side,
+    pub ingress: Arc<Side>,
     /// The pair's verdict.
     pub verdict: Verdict,
     /// The policies by which this was judged; 0 when none were.
@@ -53,7 +53,7 @@ impl Judged {
     /// The same said of both sides without any policy.
     pub(crate) fn without_policy(verdict: Verdict, sentence: &str, revision: u64) -> Arc<Self> {
         let reason = Reason { sentence: sentence.into(), near_misses: Vec::new() };
-        let side = Side::new(verdict, None, Arc::new(reason));
+        let side = Arc::new(Side::new(verdict, None, Arc::new(reason)));
         let (egress, ingress) = (side.clone(), side);
         let (is_changed, counted) = (false, None);
         Arc::new(Self { egress, ingress, verdict, revision, edition: 0, is_changed, counted })
@@ -84,6 +84,11 @@ impl Side {
             }
         }
         Self { verdict, trace, reason, digest: hasher.digest128() }
+    }
+
+    /// The same for another reason.
+    pub(super) fn with_reason(&self, reason: Reason) -> Arc<Self> {
+        Arc::new(Self { reason: Arc::new(reason), ..self.clone() })
     }
 }
 

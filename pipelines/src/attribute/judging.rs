@@ -26,7 +26,8 @@ pub(super) struct Judging {
     /// What is allowed, by what the policies say, which they share: it is held here so that its
     /// place in memory stays its own.
     allowed: Memo<(usize, u64), Alike>,
-    briefs: Memo<(u64, Reporter), Arc<Reason>>,
+    /// What is said of a side in short, by the place of its trace, which they hold.
+    sides: Memo<(usize, Reporter), (Arc<Trace>, Arc<Side>)>,
     /// What was said first with what is pending now, by both: they are held here so that their
     /// places in memory stay their own.
     renewed: Memo<(usize, usize), Renewed>,
@@ -63,8 +64,8 @@ struct Said {
 /// The most answers that are shared by what is allowed.
 const ALLOWED_MAX: usize = 65_536;
 
-/// The most distinct short reasons that are shared.
-const BRIEFS_MAX: usize = 16_384;
+/// The most sides with short reasons that are shared.
+const SIDES_MAX: usize = 32_768;
 
 /// The most answers with what is pending since that are shared.
 const RENEWED_MAX: usize = 16_384;
@@ -93,7 +94,7 @@ impl Judging {
             traces,
             denied: Memo::new(config.denied_max),
             allowed: Memo::new(ALLOWED_MAX),
-            briefs: Memo::new(BRIEFS_MAX),
+            sides: Memo::new(SIDES_MAX),
             renewed: Memo::new(RENEWED_MAX),
             settle: config.settle,
             reasons: Arc::default(),
@@ -209,14 +210,14 @@ impl Judging {
         renewed
     }
 
-    fn renewed_side(&mut self, first: &Side, now: &Side) -> Side {
+    fn renewed_side(&mut self, first: &Arc<Side>, now: &Side) -> Arc<Side> {
         let (Some(trace), Some(new)) = (&first.trace, &now.trace) else { return first.clone() };
         let trace = self.intern(Trace {
             pending: new.pending.clone(),
             pending_verdict: new.pending_verdict,
             ..Trace::clone(trace)
         });
-        Side::new(first.verdict, Some(trace), first.reason.clone())
+        Arc::new(Side::new(first.verdict, Some(trace), first.reason.clone()))
     }
 
     fn by_set(&mut self, set: &Compiled, row: &Connection, ends: &Ends) -> Arc<Judged> {
@@ -287,16 +288,18 @@ impl Judging {
         judgement: &Judgement,
         explained: Option<(Reason, Reason)>,
     ) -> Arc<Judged> {
-        let egress = self.intern(judgement.egress.clone());
-        let ingress = self.intern(judgement.ingress.clone());
+        let egress = self.brief(&judgement.egress, Reporter::Src);
+        let ingress = self.brief(&judgement.ingress, Reporter::Dst);
         let counted = explained.is_some().then(|| Counted::new(&self.reasons));
-        let reasons = explained.map_or_else(
-            || (self.brief(&egress, Reporter::Src), self.brief(&ingress, Reporter::Dst)),
-            |(egress, ingress)| (Arc::new(egress), Arc::new(ingress)),
-        );
+        let (egress, ingress) = match explained {
+            None => (egress, ingress),
+            Some((why_egress, why_ingress)) => {
+                (egress.with_reason(why_egress), ingress.with_reason(why_ingress))
+            }
+        };
         Arc::new(Judged {
-            egress: Side::new(egress.verdict, Some(egress), reasons.0),
-            ingress: Side::new(ingress.verdict, Some(ingress), reasons.1),
+            egress,
+            ingress,
             verdict: judgement.verdict,
             revision: set.revision(),
             edition: set.edition(),
@@ -312,15 +315,18 @@ impl Judging {
         })
     }
 
-    fn brief(&mut self, trace: &Handle<Trace>, side: Reporter) -> Arc<Reason> {
-        let key = (trace.id(), side);
-        if let Some(known) = self.briefs.get(&key) {
+    /// What is said of a side that needs no more than a short reason.
+    fn brief(&mut self, trace: &Arc<Trace>, side: Reporter) -> Arc<Side> {
+        let key = (Arc::as_ptr(trace).addr(), side);
+        if let Some((_, known)) = self.sides.get(&key) {
             return known;
         }
-        let sentence = sentence::brief(trace, side).into();
+        let interned = self.intern(Trace::clone(trace));
+        let sentence = sentence::brief(&interned, side).into();
         let reason = Arc::new(Reason { sentence, near_misses: Vec::new() });
-        self.briefs.insert(key, reason.clone());
-        reason
+        let made = Arc::new(Side::new(interned.verdict, Some(interned), reason));
+        self.sides.insert(key, (trace.clone(), made.clone()));
+        made
     }
 }
 
@@ -333,11 +339,11 @@ fn set_at(policies: &Timeline, at: UnixNanos) -> Option<Arc<Compiled>> {
 
 /// The same answer, whose reasons say that the policies have changed.
 fn changed(first: &Judged, now: Verdict) -> Judged {
-    let said = |side: &Side| {
+    let said = |side: &Arc<Side>| {
         let Reason { sentence, near_misses } = &*side.reason;
         let sentence = sentence::changed(sentence, now).into();
         let reason = Arc::new(Reason { sentence, near_misses: near_misses.clone() });
-        Side { reason, ..side.clone() }
+        Arc::new(Side { reason, ..Side::clone(side) })
     };
     Judged {
         egress: said(&first.egress),
