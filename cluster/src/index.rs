@@ -3,6 +3,7 @@
 //! It is pure: it reads no clock, and whether objects come from files or from an API server is not
 //! known to it. Each change comes with the time at which it became true.
 
+mod copies;
 mod history;
 mod pods;
 mod ranges;
@@ -20,6 +21,7 @@ use schemas::{Addr, Endpoint, Handle, Labels, UnixNanos};
 
 pub(crate) use state::{Called, Front, Name, Shared, State};
 
+use self::copies::Copies;
 use self::history::Past;
 use self::ranges::Ranges;
 use self::state::{Named, Target};
@@ -27,7 +29,7 @@ use crate::Tables;
 use crate::limits::Limits;
 use crate::manifests::{Broken, Key, Object};
 use crate::metrics::Metrics;
-use crate::objects::{Fact, Kind, Node, ObjectError, Pod, Service, Slice, Workload};
+use crate::objects::{Fact, Kin, Kind, Node, ObjectError, Pod, Service, Slice, Workload};
 use crate::outside::{Outside, intern};
 use crate::view::Reader;
 
@@ -43,6 +45,8 @@ pub struct Index {
 
     facts: Facts,
     dirty: Dirty,
+    kin: Copies<Kin>,
+    texts: Copies<str>,
 
     none: Handle<Labels>,
     addresses: Past<Addr, Handle<Endpoint>>,
@@ -77,7 +81,7 @@ pub enum ApplyError {
 /// Every object as it is now.
 #[derive(Default)]
 struct Facts {
-    pods: BTreeMap<Name, PodRecord>,
+    pods: BTreeMap<Name, Box<PodRecord>>,
     workloads: BTreeMap<(Kind, Name), Workload>,
     services: BTreeMap<Name, Service>,
     slices: BTreeMap<Name, Slice>,
@@ -108,7 +112,7 @@ struct NodeRecord {
 #[derive(Default)]
 struct Dirty {
     /// Pods that were taken out, with what they had.
-    gone: Vec<(Name, PodRecord)>,
+    gone: Vec<(Name, Box<PodRecord>)>,
     pods: BTreeSet<Name>,
     workloads: BTreeSet<(Kind, Name)>,
     nodes: BTreeSet<Arc<str>>,
@@ -143,6 +147,8 @@ impl Index {
             is_new: true,
             facts: Facts::default(),
             dirty: Dirty::default(),
+            kin: Copies::default(),
+            texts: Copies::default(),
             claims: services::Claims::default(),
             ranges: Arc::default(),
             named: Named::default(),
@@ -235,7 +241,8 @@ impl Index {
             ApplyError::Unreadable { object: object.to_string(), source }
         })?;
         let Some((kind, fact)) = read else { return Ok(None) };
-        let name = Name { namespace: object.namespace.clone(), name: object.name.clone() };
+        let namespace = self.texts.share(object.namespace.clone());
+        let name = Name { namespace, name: object.name.clone() };
         if !self.facts.has(kind, &name) && self.facts.len() >= self.limits.objects {
             self.metrics.refused.inc();
             let limit = self.limits.objects;
@@ -388,7 +395,8 @@ impl Facts {
     ) -> impl Iterator<Item = (&'a Name, &'a PodRecord)> {
         let first = Name { namespace: namespace.clone(), name: "".into() };
         let within = namespace.clone();
-        self.pods.range(first..).take_while(move |(name, _)| name.namespace == within)
+        let pods = self.pods.range(first..).map(|(name, record)| (name, &**record));
+        pods.take_while(move |(name, _)| name.namespace == within)
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub(crate) use node::Node;
-pub(crate) use pod::{Pod, Template};
+pub(crate) use pod::{Kin, Pod, Template};
 pub(crate) use service::{Service, ServicePort, Slice, TargetPort};
 
 use crate::manifests::{Object, Place};
@@ -255,5 +255,5 @@ fn created(meta: &ObjectMeta) -> Option<UnixNanos> {
 }
 
 fn shared(text: Option<&str>) -> Arc<str> {
-    text.unwrap_or_default().into()
+    text.map_or_else(Arc::default, Into::into)
 }

@@ -21,7 +21,7 @@ pub(crate) fn endpoint(hasher: &mut Xxh3, endpoint: &Endpoint) {
         text(hasher, &owner.kind);
         text(hasher, &owner.name);
     }
-    for port in &endpoint.ports {
+    for port in endpoint.ports.iter() {
         text(hasher, &port.name);
         hasher.update(&port.protocol.0.to_le_bytes());
         hasher.update(&port.port.to_le_bytes());

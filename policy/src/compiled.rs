@@ -276,7 +276,7 @@ impl Compiled {
                 }
             }
         }
-        for port in &sight.from.endpoint.ports {
+        for port in sight.from.endpoint.ports.iter() {
             add(port.port, port.port);
         }
         edges

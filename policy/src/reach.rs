@@ -107,7 +107,7 @@ fn edges(compiled: &Compiled, question: &Question<'_>) -> BTreeSet<u16> {
     for profile in compiled.facts.profiles.values() {
         profile.ingress.iter().chain(&profile.egress).for_each(|rule| ports_of(rule, &mut add));
     }
-    for port in &question.to.endpoint.ports {
+    for port in question.to.endpoint.ports.iter() {
         add(port.port, port.port);
     }
     edges

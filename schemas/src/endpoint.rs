@@ -75,7 +75,7 @@ pub struct Endpoint {
     /// A pod in its node's network namespace: to a policy it is the node.
     pub host_network: bool,
     /// Ports that its containers declare.
-    pub ports: Box<[DeclaredPort]>,
+    pub ports: Arc<[DeclaredPort]>,
     /// Its addresses; empty for a workload without pods.
     pub addresses: SmallVec<[Addr; 2]>,
 }
@@ -157,18 +157,18 @@ impl Endpoint {
         let name = name.into();
         Self {
             kind,
-            namespace: "".into(),
+            namespace: Arc::default(),
             aggregated_name: name.clone(),
             name,
             labels: none.clone(),
             namespace_labels: none.clone(),
-            service_account: "".into(),
+            service_account: Arc::default(),
             service_account_labels: none.clone(),
             owner: None,
-            node: "".into(),
-            zone: "".into(),
+            node: Arc::default(),
+            zone: Arc::default(),
             host_network: false,
-            ports: Box::default(),
+            ports: Arc::default(),
             addresses: SmallVec::new(),
         }
     }

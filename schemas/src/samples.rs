@@ -300,7 +300,7 @@ fn endpoint(random: &mut Random, number: usize) -> Endpoint {
         node: (*random.one_of(&["node-a", "node-b", ""])).into(),
         zone: (*random.one_of(&["zone-1", ""])).into(),
         host_network: random.once_in(5),
-        ports: if random.once_in(2) { ports.into() } else { Box::default() },
+        ports: if random.once_in(2) { ports.into() } else { Arc::default() },
         ..base
     }
 }

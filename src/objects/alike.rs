@@ -19,7 +19,7 @@ pub struct Likeness {
     namespace_labels: u64,
     service_account: Arc<str>,
     service_account_labels: u64,
-    ports: Box<[DeclaredPort]>,
+    ports: Arc<[DeclaredPort]>,
     addresses: Vec<(bool, Vec<u32>)>,
 }
 

@@ -16,25 +16,27 @@ use crate::outside::intern;
 // === impl Index: what changes ===
 
 impl Index {
-    pub(super) fn put_pod(&mut self, name: &Name, pod: Pod) {
+    pub(super) fn put_pod(&mut self, name: &Name, mut pod: Pod) {
+        pod.kin = self.kin.share(pod.kin);
+        pod.node = self.texts.share(pod.node);
         let old = self.facts.pods.remove(name);
         if let Some(old) = &old {
-            self.mark_services_of(&name.namespace, &old.pod.template.labels);
+            self.mark_services_of(&name.namespace, &old.pod.kin.template.labels);
             self.leave_node(name, &old.pod.node);
         }
-        self.mark_services_of(&name.namespace, &pod.template.labels);
+        self.mark_services_of(&name.namespace, &pod.kin.template.labels);
         if !pod.node.is_empty() {
             self.facts.nodes.entry(pod.node.clone()).or_default().pods.insert(name.clone());
             self.dirty.nodes.insert(pod.node.clone());
         }
         let endpoint = old.and_then(|old| old.endpoint);
-        self.facts.pods.insert(name.clone(), PodRecord { pod, endpoint });
+        self.facts.pods.insert(name.clone(), Box::new(PodRecord { pod, endpoint }));
         self.dirty.pods.insert(name.clone());
     }
 
     pub(super) fn remove_pod(&mut self, name: &Name) {
         if let Some(record) = self.facts.pods.remove(name) {
-            self.mark_services_of(&name.namespace, &record.pod.template.labels);
+            self.mark_services_of(&name.namespace, &record.pod.kin.template.labels);
             self.leave_node(name, &record.pod.node);
             self.dirty.gone.push((name.clone(), record));
         }
@@ -88,7 +90,7 @@ impl Index {
             return;
         }
         let is_made = |record: &PodRecord| {
-            let owner = record.pod.owner.as_ref();
+            let owner = record.pod.kin.owner.as_ref();
             owner.is_some_and(|owner| *owner.kind == *kind.name() && owner.name == maker.name)
         };
         let pods = self.facts.pods_in(&maker.namespace);
@@ -122,7 +124,7 @@ impl Index {
 
     fn mark_all_in(&mut self, namespace: &Arc<str>, is_touched: impl Fn(&Template) -> bool) {
         let pods = self.facts.pods_in(namespace);
-        let pods = pods.filter(|(_, record)| is_touched(&record.pod.template));
+        let pods = pods.filter(|(_, record)| is_touched(&record.pod.kin.template));
         let pods: Vec<Name> = pods.map(|(name, _)| name.clone()).collect();
         let workloads = self.facts.workloads.iter();
         let workloads = workloads.filter(|((_, name), workload)| {
@@ -193,10 +195,14 @@ impl Index {
     fn settle_pod(&mut self, name: &Name, at: UnixNanos) {
         let Some(record) = self.facts.pods.get(name) else { return };
         let (pod, old) = (&record.pod, record.endpoint.clone());
-        let endpoint = self.pod_endpoint(name, pod);
+        let aggregated_name = match &*pod.kin.generate_name {
+            "" => name.name.clone(),
+            prefix => self.texts.share(format!("{prefix}*").into()),
+        };
+        let endpoint = self.pod_endpoint(name, pod, aggregated_name);
         let named = NamedPod {
             endpoint: endpoint.clone(),
-            made_by: pod.owner_at_first_hand.clone(),
+            made_by: pod.kin.owner_at_first_hand.clone(),
             is_finished: pod.is_finished,
         };
         let from = pod.created.unwrap_or_else(|| self.since(at));
@@ -214,9 +220,9 @@ impl Index {
 
     /// Where a pod listens on its node's addresses.
     fn listens(&self, pod: &Pod) -> Vec<Target> {
-        let own = pod.template.ports.iter().filter(|_| pod.template.host_network);
+        let own = pod.kin.template.ports.iter().filter(|_| pod.kin.template.host_network);
         let own = own.map(|port| (port.protocol, port.port));
-        let ports: Vec<_> = own.chain(pod.template.host_ports.iter().copied()).collect();
+        let ports: Vec<_> = own.chain(pod.kin.template.host_ports.iter().copied()).collect();
         if ports.is_empty() || pod.is_finished {
             return Vec::new();
         }
@@ -300,12 +306,10 @@ impl Index {
 // === impl Index: endpoints ===
 
 impl Index {
-    fn pod_endpoint(&self, name: &Name, pod: &Pod) -> Handle<Endpoint> {
-        let mut endpoint = self.endpoint_of(name, &pod.template);
-        if !pod.generate_name.is_empty() {
-            endpoint.aggregated_name = format!("{}*", pod.generate_name).into();
-        }
-        endpoint.owner = pod.owner.as_ref().map(|owner| self.maker_of(&name.namespace, owner));
+    fn pod_endpoint(&self, name: &Name, pod: &Pod, aggregated_name: Arc<str>) -> Handle<Endpoint> {
+        let mut endpoint = self.endpoint_of(name, &pod.kin.template);
+        endpoint.aggregated_name = aggregated_name;
+        endpoint.owner = pod.kin.owner.as_ref().map(|owner| self.maker_of(&name.namespace, owner));
         endpoint.node = pod.node.clone();
         endpoint.zone = self.zone_of(&pod.node);
         endpoint.addresses.clone_from(&pod.addresses);
@@ -357,8 +361,8 @@ impl Index {
             service_account: template.service_account.clone(),
             service_account_labels: account.cloned().unwrap_or_else(|| self.none.clone()),
             owner: None,
-            node: "".into(),
-            zone: "".into(),
+            node: Arc::default(),
+            zone: Arc::default(),
             host_network: template.host_network,
             ports: template.ports.clone(),
             addresses: SmallVec::new(),
@@ -375,7 +379,7 @@ impl Index {
 
     fn zone_of(&self, node: &Arc<str>) -> Arc<str> {
         let node = self.facts.nodes.get(node).and_then(|record| record.node.as_ref());
-        node.map_or_else(|| "".into(), |node| node.zone.clone())
+        node.map_or_else(Arc::default, |node| node.zone.clone())
     }
 
     /// The Deployment of a ReplicaSet, the CronJob of a Job, where their objects are known.

@@ -151,7 +151,7 @@ impl Index {
         let Some(selector) = &service.selector else { return Vec::new() };
         let takes = |pod: &Pod| {
             let is_ready = service.takes_unready || (pod.is_ready && !pod.is_terminating);
-            is_ready && !pod.is_finished && selects(selector, &pod.template.labels)
+            is_ready && !pod.is_finished && selects(selector, &pod.kin.template.labels)
         };
         let pods = self.facts.pods_in(&name.namespace).map(|(_, record)| &record.pod);
         let pods = pods.filter(|pod| takes(pod));
@@ -255,7 +255,7 @@ fn target_of(pod: &Pod, port: &ServicePort) -> Option<u16> {
     match &port.target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => {
-            let mut ports = pod.template.ports.iter();
+            let mut ports = pod.kin.template.ports.iter();
             let named = ports.find(|one| one.name == *name && one.protocol == port.protocol);
             named.map(|one| one.port)
         }

@@ -15,13 +15,7 @@ use super::{ObjectError, address, created, field, labels, shared};
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; they combine freely")]
 pub(crate) struct Pod {
-    pub(crate) template: Template,
-    /// Empty when it has none.
-    pub(crate) generate_name: Arc<str>,
-    /// What made it; a ReplicaSet only where it is not a Deployment's.
-    pub(crate) owner: Option<Owner>,
-    /// What made it, a Deployment's ReplicaSet too.
-    pub(crate) owner_at_first_hand: Option<Owner>,
+    pub(crate) kin: Arc<Kin>,
     pub(crate) node: Arc<str>,
     pub(crate) addresses: SmallVec<[Addr; 2]>,
     /// Its node's addresses, as the pod has them.
@@ -35,13 +29,25 @@ pub(crate) struct Pod {
     pub(crate) is_stand_in: bool,
 }
 
+/// What is the same for all pods of one maker, as a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Kin {
+    pub(crate) template: Template,
+    /// Empty when it has none.
+    pub(crate) generate_name: Arc<str>,
+    /// What made it; a ReplicaSet only where it is not a Deployment's.
+    pub(crate) owner: Option<Owner>,
+    /// What made it, a Deployment's ReplicaSet too.
+    pub(crate) owner_at_first_hand: Option<Owner>,
+}
+
 /// What a pod and a pod template have in common.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Template {
     pub(crate) labels: Labels,
     pub(crate) service_account: Arc<str>,
     pub(crate) host_network: bool,
-    pub(crate) ports: Box<[DeclaredPort]>,
+    pub(crate) ports: Arc<[DeclaredPort]>,
     /// Ports of the node that lead to one of its own.
     pub(crate) host_ports: Box<[(Protocol, u16)]>,
 }
@@ -59,11 +65,14 @@ impl Pod {
         let node = status.host_ip.iter().map(|ip| ("status.hostIP", ip.as_str()));
         let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
         let owner = controller(meta);
-        Ok(Self {
+        let kin = Kin {
             template: Template::of(labels(meta), &spec)?,
             generate_name: shared(meta.generate_name.as_deref()),
             owner: owner.clone().map(|owner| deployment_of(owner, meta)),
             owner_at_first_hand: owner,
+        };
+        Ok(Self {
+            kin: Arc::new(kin),
             node: shared(spec.node_name.as_deref()),
             addresses: if is_finished { SmallVec::new() } else { addresses(one.chain(several))? },
             node_addresses: addresses(node.chain(nodes))?,

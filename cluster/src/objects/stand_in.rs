@@ -1,12 +1,14 @@
 //! Calico's WorkloadEndpoints: pods as Calico lists them.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemas::endpoint::DeclaredPort;
 use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::pod::{Pod, Template};
+use super::pod::{Kin, Pod, Template};
 use super::{Fact, ObjectError, address, created, field, labels, service, shared};
 
 #[derive(Default, Deserialize)]
@@ -48,17 +50,15 @@ pub(super) fn read(meta: &ObjectMeta, body: &Value) -> Result<Fact, ObjectError>
         });
     }
     let account = spec.service_account_name.as_deref().unwrap_or("default");
+    let template = Template {
+        labels: labels(meta),
+        service_account: account.into(),
+        host_network: false,
+        ports: ports.into(),
+        host_ports: Box::default(),
+    };
     let pod = Pod {
-        template: Template {
-            labels: labels(meta),
-            service_account: account.into(),
-            host_network: false,
-            ports: ports.into(),
-            host_ports: Box::default(),
-        },
-        generate_name: "".into(),
-        owner: None,
-        owner_at_first_hand: None,
+        kin: Arc::new(Kin { template, ..Kin::default() }),
         node: shared(spec.node.as_deref()),
         addresses,
         node_addresses: SmallVec::new(),

@@ -21,7 +21,7 @@ type Made = Result<ArrayRef, ArrowError>;
 
 pub(super) fn endpoints(values: &[&Endpoint]) -> Made {
     let each = || values.iter().copied();
-    let all_ports = || each().flat_map(|endpoint| &endpoint.ports);
+    let all_ports = || each().flat_map(|endpoint| endpoint.ports.iter());
     let addresses = each().flat_map(|endpoint| &endpoint.addresses);
     let addresses = made_texts(addresses.map(|addr| Some(addr.to_string())));
     let owner = |endpoint: &Endpoint| endpoint.owner.clone();
