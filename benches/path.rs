@@ -45,6 +45,7 @@ struct Spent {
 }
 
 fn main() -> Result<()> {
+    memory::share_arenas();
     let asked = asked()?;
     let world = World::new(asked.seed)?;
     print(&format!(
@@ -211,7 +212,12 @@ fn report(observations: u64, spent: &Spent, read: &Read, peak: &Peak, world: &Wo
         mib(interned),
         mib(held.bytes + interned),
     ));
-    print(&format!("resident at most {:.0} MiB of 200", memory::peak_resident_mib()?));
+    print(&format!(
+        "resident {:.0} MiB of 200 at {} live flows, {:.0} MiB at most",
+        peak.resident_mib(),
+        memory::LIVE,
+        memory::peak_resident_mib()?,
+    ));
     Ok(())
 }
 

@@ -82,6 +82,7 @@ pub enum Command {
 /// Parses the arguments, does what they ask, and prints an error's whole chain once.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::heap::share_arenas();
     match Cli::parse().run() {
         Ok(exit) => exit.into(),
         Err(error) if crate::terminal::is_closed_pipe(&error) => Exit::Answered.into(),

@@ -8,6 +8,7 @@ pub mod terminal;
 pub mod config;
 
 pub mod clock;
+pub mod heap;
 pub mod knowledge;
 pub mod log;
 pub mod losses;

@@ -14,13 +14,28 @@ pub(crate) struct Peak {
     rows: AtomicU64,
     bytes: AtomicU64,
     pairs: AtomicU64,
+    /// MiB as bits, at the first look at which so many rows were held as the mark speaks of.
+    resident: AtomicU64,
 }
+
+/// At so many live flows the process's memory has its mark.
+pub(crate) const LIVE: u64 = 100_000;
 
 /// What was held.
 pub(crate) struct Held {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) pairs: u64,
+}
+
+/// As the daemon does (`src/heap.rs`).
+pub(crate) fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "no thread has been started yet")]
+    // SAFETY: it sets a number of the allocator's own.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
 }
 
 // === impl Peak ===
@@ -33,6 +48,10 @@ impl Peak {
                 "aggregate" => {
                     self.rows.fetch_max(gauge("rows"), Ordering::Relaxed);
                     self.bytes.fetch_max(gauge("bytes"), Ordering::Relaxed);
+                    if gauge("rows") >= LIVE && self.resident.load(Ordering::Relaxed) == 0 {
+                        let now = resident_mib().unwrap_or_default();
+                        self.resident.store(now.to_bits(), Ordering::Relaxed);
+                    }
                 }
                 "enrich" => {
                     self.pairs.fetch_max(gauge("pairs"), Ordering::Relaxed);
@@ -40,6 +59,11 @@ impl Peak {
                 _ => {}
             }
         }
+    }
+
+    /// MiB of the process at [`LIVE`] live flows; 0 when there never were so many.
+    pub(crate) fn resident_mib(&self) -> f64 {
+        f64::from_bits(self.resident.load(Ordering::Relaxed))
     }
 
     pub(crate) fn held(&self) -> Held {

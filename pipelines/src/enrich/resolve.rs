@@ -1,9 +1,11 @@
 //! Asks the cluster who the ends of a connection are.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Resolved, View};
+use rustc_hash::FxBuildHasher;
 use schemas::{
     Addr, Connection, Endpoint, EndpointKind, Handle, Labels, Service, Tuple, UnixNanos,
 };
@@ -19,7 +21,8 @@ const AHEAD: Duration = Duration::from_mins(10);
 
 /// Finds ends, and shares those that are alike.
 pub(super) struct Resolver {
-    pairs: Memo<(u64, u64, u64), Arc<Ends>>,
+    /// By their handles' numbers, hashed: what is found is compared.
+    pairs: Memo<u64, Arc<Ends>>,
     unknown: Memo<Addr, Handle<Endpoint>>,
     frames: Arc<Ends>,
 }
@@ -156,9 +159,11 @@ impl Resolver {
         destination: (Handle<Endpoint>, bool),
         service: Option<Handle<Service>>,
     ) -> Arc<Ends> {
-        let service_id = service.as_ref().map_or(0, Handle::id);
-        let key = (source.0.id(), destination.0.id(), service_id);
-        if let Some(known) = self.pairs.get(&key) {
+        let key = FxBuildHasher.hash_one((&source.0, &destination.0, &service));
+        let known = self.pairs.get(&key).filter(|ends| {
+            ends.source == source.0 && ends.destination == destination.0 && ends.service == service
+        });
+        if let Some(known) = known {
             return known;
         }
         let ends = Arc::new(Ends::new(source, destination, service, None));
