@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use exporters::config::SinkConfig;
+use exporters::file::RollingFile;
 use exporters::metrics::Metrics;
 use exporters::otlp::Otlp;
 use exporters::parquet::ParquetFolder;
+use exporters::prometheus::Prometheus;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Intake, Taken};
 use exporters::stdout::{Stdout, Writer};
@@ -34,7 +36,7 @@ pub struct Delivery {
 
 /// Starts one exporter. The set of kinds is closed.
 fn start(
-    spool: &Spool,
+    (spool, registry): (&Spool, &mut Registry),
     sink: SinkConfig,
     run: RunSettings,
     overflowed: Arc<AtomicU64>,
@@ -51,6 +53,18 @@ fn start(
             let otlp = Otlp::open(config, cluster, overflowed)
                 .with_context(|| format!("exporter `{}`", run.name))?;
             spawn(spool, otlp, run, shutdown)
+        }
+        SinkConfig::File(config) => {
+            let path = config.path.display().to_string();
+            let file = RollingFile::open(config)
+                .with_context(|| format!("exporter `{}`: {path}", run.name))?;
+            let writer = Writer::start(Stdout::new(file, None))
+                .with_context(|| format!("exporter `{}`: a thread to write on", run.name))?;
+            spawn(spool, writer, run, shutdown)
+        }
+        SinkConfig::Prometheus(config) => {
+            let counters = Prometheus::register(registry, &config, overflowed);
+            spawn(spool, counters, run, shutdown)
         }
         SinkConfig::Stdout(config) => {
             let writer = Writer::start(Stdout::open(&config))
@@ -93,7 +107,7 @@ impl Delivery {
             let (attempts, view) = (metrics.attempts(name), view.clone());
             let run = RunSettings { attempts, view, ..RunSettings::new(name.as_str()) };
             let overflowed = metrics.overflowed(name);
-            exporters.push(start(spool, config.clone(), run, overflowed, &shutdown)?);
+            exporters.push(start((spool, registry), config.clone(), run, overflowed, &shutdown)?);
         }
         let updates = stream::unfold(stored, |mut stored| async {
             let update = stored.recv().await?;

@@ -410,6 +410,14 @@ impl Daemon {
     }
 }
 
+impl std::ops::Drop for Daemon {
+    /// A test that fails leaves none behind.
+    fn drop(&mut self) {
+        std::mem::drop(self.child.kill());
+        std::mem::drop(self.child.wait());
+    }
+}
+
 #[test]
 fn a_daemon_answers_while_it_runs_and_stores_everything_when_it_is_told_to_end() {
     let recording = Recording::of_the_shop();
@@ -483,5 +491,7 @@ fn a_daemon_that_was_killed_shows_the_last_hour_again() {
     daemon.child.wait().unwrap();
 }
 
+#[path = "replayed/compose.rs"]
+mod compose;
 #[path = "replayed/shipped.rs"]
 mod shipped;

@@ -44,6 +44,28 @@ pub enum SinkConfig {
     Stdout(StdoutConfig),
     /// An OTLP endpoint.
     Otlp(OtlpConfig),
+    /// A file of JSON lines.
+    File(FileConfig),
+    /// Counters on the daemon's own `/metrics`.
+    Prometheus(PrometheusConfig),
+}
+
+/// A file of JSON lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileConfig {
+    /// Where; older files have a number behind the name.
+    pub path: PathBuf,
+    /// Another one is begun at this size.
+    pub roll_bytes: u64,
+    /// How many older ones stay.
+    pub keep: u32,
+}
+
+/// Flows as Prometheus counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrometheusConfig {
+    /// The most series that are kept apart.
+    pub series_max: usize,
 }
 
 /// An OTLP endpoint, and what is sent there.

@@ -19,8 +19,10 @@ pub mod exporter;
 pub mod run;
 pub mod view;
 
+pub mod file;
 pub mod otlp;
 pub mod parquet;
+pub mod prometheus;
 pub mod stdout;
 
 pub mod metrics;

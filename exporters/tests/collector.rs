@@ -36,7 +36,7 @@ struct Collector {
 impl Collector {
     /// `None` where it cannot be built: said loudly.
     fn new(what: &str) -> Option<Self> {
-        let binary = testing::otelcol(what)?;
+        let binary = testing::go_program("otelcol", what)?;
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held = [free(), free()];
         let ports = held.map(|listener| listener.local_addr().unwrap().port());

@@ -24,7 +24,7 @@ struct Job {
 
 /// The thread is gone: it panicked.
 #[derive(Debug, thiserror::Error)]
-#[error("the thread that writes to standard output has ended")]
+#[error("the thread that writes rows has ended")]
 struct Ended;
 
 // === impl Writer ===

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use exporters::View;
-use exporters::config::{Format, ParquetConfig, SinkConfig, StdoutConfig};
+use exporters::config::{
+    FileConfig, Format, ParquetConfig, PrometheusConfig, SinkConfig, StdoutConfig,
+};
 use exporters::spool::Registration;
 use exporters::view::LabelPattern;
 
@@ -30,7 +32,7 @@ pub(super) fn meant(
     variable: &dyn Fn(&str) -> Option<String>,
     wrong: &mut Vec<Wrong>,
 ) -> Vec<(String, Sink)> {
-    let mut screens = 0;
+    let (mut screens, mut pages) = (0, 0);
     let mut folders: Vec<&PathBuf> = Vec::new();
     let mut sinks = Vec::new();
     for (name, exporter) in &config.exporters {
@@ -48,11 +50,21 @@ pub(super) fn meant(
                 wrong.push(Wrong::new(format!("{section}.folder"), message));
             }
             Exporter::Parquet(parquet) => folders.push(&parquet.folder),
+            Exporter::File(file) if folders.contains(&&file.path) => {
+                let message = "another exporter writes to this file";
+                wrong.push(Wrong::new(format!("{section}.path"), message));
+            }
+            Exporter::File(file) => folders.push(&file.path),
+            Exporter::Prometheus(_) => pages += 1,
             Exporter::Stdout(_) => screens += 1,
             Exporter::Otlp(otlp) => check_otlp(otlp, config, &section, wrong),
         }
         if screens > 1 && matches!(exporter, Exporter::Stdout(_)) {
             wrong.push(Wrong::new(&field, "another exporter writes to standard output already"));
+        }
+        if pages > 1 && matches!(exporter, Exporter::Prometheus(_)) {
+            let message = "another exporter counts flows on `/metrics` already";
+            wrong.push(Wrong::new(&field, message));
         }
         if common.when_full == WhenFull::Block && config.replay.is_none() {
             let message = "found `block`, and a kernel cannot wait: packets would be lost \
@@ -164,6 +176,14 @@ fn sink(
                 StdoutForm::Json => Format::Json,
             };
             SinkConfig::Stdout(StdoutConfig { format })
+        }
+        Exporter::File(file) => SinkConfig::File(FileConfig {
+            path: file.path.clone(),
+            roll_bytes: u64::from(file.roll_mib) << 20,
+            keep: file.keep,
+        }),
+        Exporter::Prometheus(it) => {
+            SinkConfig::Prometheus(PrometheusConfig { series_max: it.series_max as usize })
         }
         Exporter::Otlp(written) => SinkConfig::Otlp(otlp::meant(written, section, variable, wrong)),
     }

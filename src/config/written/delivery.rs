@@ -43,6 +43,64 @@ pub enum Exporter {
     Stdout(Stdout),
     /// An OTLP endpoint, such as an OpenTelemetry Collector. docs/otlp.md has the names.
     Otlp(Otlp),
+    /// A file of JSON lines, rolled at a size, for what ships logs.
+    File(FileLines),
+    /// Counters of the flows by workload pair and policy, on the daemon's own `/metrics`.
+    Prometheus(Prometheus),
+}
+
+/// A file of JSON lines, as `docs/flow.md` describes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileLines {
+    /// Where. Older files have a number behind the name, `.1` for the newest of them.
+    pub path: PathBuf,
+    /// Another file is begun at this size.
+    #[serde(default = "file_roll_mib")]
+    #[schemars(range(min = 1))]
+    pub roll_mib: u32,
+    /// How many older files stay.
+    #[serde(default = "file_keep")]
+    #[schemars(range(max = 1000))]
+    pub keep: u32,
+    /// Only these flows: Whisker's `filters`; left out it takes all.
+    #[serde(default)]
+    pub filter: Filter,
+    /// How fine its rows are, where that is coarser than `aggregate.detail`.
+    #[serde(default)]
+    pub detail: Option<Detail>,
+    /// Keys of the labels that its rows have, as in `[app, "app.kubernetes.io/*"]`; left out they
+    /// have all.
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
+    /// What happens when this exporter falls too far behind.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// How far behind it may fall.
+    #[serde(default = "lag_max_mib")]
+    #[schemars(range(min = 1))]
+    pub lag_max_mib: u32,
+}
+
+/// Counters of the flows. docs/prometheus.md has their names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prometheus {
+    /// The most series that are kept apart; what comes beyond it goes into one for all, counted.
+    #[schemars(range(min = 1))]
+    pub series_max: u32,
+    /// Only these flows: Whisker's `filters`; left out it takes all.
+    pub filter: Filter,
+    /// How fine its rows are, where that is coarser than `aggregate.detail`.
+    pub detail: Option<Detail>,
+    /// Keys of the labels that its rows have, as in `[app, "app.kubernetes.io/*"]`; left out they
+    /// have all.
+    pub labels: Option<Vec<String>>,
+    /// What happens when this exporter falls too far behind.
+    pub when_full: WhenFull,
+    /// How far behind it may fall.
+    #[schemars(range(min = 1))]
+    pub lag_max_mib: u32,
 }
 
 /// Parquet files, partitioned by date and hour, compressed with zstd. A file under its final name
@@ -147,6 +205,14 @@ fn zstd_level() -> u8 {
     3
 }
 
+fn file_roll_mib() -> u32 {
+    64
+}
+
+fn file_keep() -> u32 {
+    5
+}
+
 pub(super) fn lag_max_mib() -> u32 {
     1_024
 }
@@ -190,6 +256,8 @@ impl Exporter {
             Self::Parquet(it) => common!("parquet", it),
             Self::Stdout(it) => common!("stdout", it),
             Self::Otlp(it) => common!("otlp", it),
+            Self::File(it) => common!("file", it),
+            Self::Prometheus(it) => common!("prometheus", it),
         }
     }
 }
@@ -217,5 +285,15 @@ impl Default for Stdout {
         let (form, when_full) = (StdoutForm::Auto, WhenFull::DropOldest);
         let (filter, detail, labels) = (Filter::default(), None, None);
         Self { form, filter, detail, labels, when_full, lag_max_mib: lag_max_mib() }
+    }
+}
+
+// === impl Prometheus ===
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        let (filter, detail, labels) = (Filter::default(), None, None);
+        let (series_max, when_full) = (10_000, WhenFull::DropOldest);
+        Self { series_max, filter, detail, labels, when_full, lag_max_mib: lag_max_mib() }
     }
 }

@@ -120,12 +120,12 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// A real OpenTelemetry Collector, built once into the cache folder by `tests/servers/otelcol/build`.
-/// Skips where there is no Go of its version.
+/// A Go program of `tests/servers`, built once into the cache folder by `tests/servers/build`: `otelcol` is
+/// a real OpenTelemetry Collector. Skips where there is no Go of its version.
 #[must_use]
-pub fn otelcol(what: &str) -> Option<PathBuf> {
-    let folder = readers().parent().map(|tests| tests.join("servers/otelcol")).unwrap_or_default();
-    let output = match Command::new(folder.join("build")).output() {
+pub fn go_program(name: &str, what: &str) -> Option<PathBuf> {
+    let folder = readers().parent().map(|tests| tests.join("servers")).unwrap_or_default();
+    let output = match Command::new(folder.join("build")).arg(name).output() {
         Ok(output) => output,
         Err(error) => {
             skip(what, &format!("{}: {error}", folder.display()));
@@ -137,4 +137,15 @@ pub fn otelcol(what: &str) -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// Whether this command is there. If not, skips; `package` is Debian's name of what has it.
+#[must_use]
+pub fn has_command(command: &str, package: &str, what: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
+    if !is_there {
+        skip(what, &format!("no `{command}` on the PATH (Debian: {package})"));
+    }
+    is_there
 }
