@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use exporters::config::SinkConfig;
 use exporters::file::RollingFile;
+use exporters::kafka::Kafka;
 use exporters::metrics::Metrics;
 use exporters::otlp::Otlp;
 use exporters::parquet::ParquetFolder;
@@ -54,6 +55,10 @@ fn start(
                 .with_context(|| format!("exporter `{}`", run.name))?;
             spawn(spool, otlp, run, shutdown)
         }
+        SinkConfig::Kafka(config) => {
+            let kafka = Kafka::open(config).with_context(|| format!("exporter `{}`", run.name))?;
+            spawn(spool, kafka, run, shutdown)
+        }
         SinkConfig::File(config) => {
             let path = config.path.display().to_string();
             let file = RollingFile::open(config)
@@ -82,7 +87,9 @@ fn spawn<E: Exporter>(
 ) -> JoinHandle<()> {
     let (spool, shutdown) = (spool.clone(), shutdown.clone());
     tokio::spawn(async move {
-        let _done = exporters::run(spool, exporter, run, shutdown).await;
+        let done = exporters::run(spool, exporter, run, shutdown).await;
+        // What ends with it, as the threads of a client, may take a while.
+        drop(tokio::task::spawn_blocking(move || drop(done)).await);
     })
 }
 

@@ -28,6 +28,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("k8s-openapi", &["cluster", "lab"]),
     ("axum", &["api"]),
     ("parquet", &["exporters", "history"]),
+    ("rdkafka", &["exporters"]),
     ("arrow", &["schemas", "collector", "exporters", "history"]),
     ("clap", &["whyflow", "lab"]),
     ("anyhow", &["whyflow", "benches"]),

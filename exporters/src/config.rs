@@ -1,8 +1,12 @@
 //! What the spool and the exporters are told: settings as meant, with no choice left open. Units are
 //! in the names; every limit has one.
 
+mod kafka;
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use kafka::{KafkaCompression, KafkaConfig, KafkaValue};
 
 /// The spool: where closed windows wait until every exporter has delivered them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub enum SinkConfig {
     Stdout(StdoutConfig),
     /// An OTLP endpoint.
     Otlp(OtlpConfig),
+    /// A Kafka topic.
+    Kafka(KafkaConfig),
     /// A file of JSON lines.
     File(FileConfig),
     /// Counters on the daemon's own `/metrics`.

@@ -19,7 +19,11 @@ pub mod exporter;
 pub mod run;
 pub mod view;
 
+mod shared;
+mod wire;
+
 pub mod file;
+pub mod kafka;
 pub mod otlp;
 pub mod parquet;
 pub mod prometheus;

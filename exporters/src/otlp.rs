@@ -10,7 +10,6 @@ mod metrics;
 pub mod request;
 mod rows;
 mod transport;
-mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

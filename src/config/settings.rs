@@ -2,6 +2,7 @@
 //! durations are durations.
 
 mod goldmane;
+mod kafka;
 mod limits;
 mod otlp;
 mod sinks;

@@ -4,6 +4,7 @@
 mod capture;
 mod delivery;
 mod goldmane;
+mod kafka;
 mod knowledge;
 mod otlp;
 mod rows;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use capture::{Attach, Capture, Namespace, Replay};
 pub use delivery::{Common, Exporter, Parquet, Spool, Stdout, StdoutForm, WhenFull};
 pub use goldmane::{Goldmane, Role, Token};
+pub use kafka::{Kafka, KafkaCompression, KafkaValue};
 pub use knowledge::{Assume, Cluster, Dialect, Policy};
 pub use otlp::{Otlp, OtlpCompression, OtlpProtocol, OtlpSignal, OtlpTemporality};
 pub use rows::{Aggregate, Connect, Detail, Edges, Enrich, Tables};

@@ -14,9 +14,9 @@ use schemas::json::word::Word as _;
 use schemas::{Verdict, otel};
 
 use super::request;
-use super::wire;
 use crate::config::Temporality;
 use crate::exporter::Chunk;
+use crate::wire;
 
 /// The field of attributes in a point.
 const ATTRIBUTES: u32 = 7;

@@ -11,9 +11,9 @@ use schemas::{Lane, Verdict, otel};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::rows::Rows;
-use super::wire;
 use crate::exporter::Chunk;
 use crate::spool::Header;
+use crate::wire;
 
 /// A request, written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,16 +1,13 @@
 //! The attributes of rows: what rows share is written once for a chunk and copied.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
-};
-use arrow::compute::{cast, take_record_batch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
-use schemas::columns::{self, ColumnsError};
+use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
+use schemas::columns::ColumnsError;
 use schemas::json::word::Word as _;
 use schemas::json::{EndpointJson, FlowJson};
 use schemas::{EndpointKind, Labels, otel};
 
-use super::wire;
+use crate::shared::{Shared, column, micros, nonnegative, numbers, texts};
+use crate::wire;
 
 /// Rows of the stored layout, with what is needed to write their attributes.
 pub(super) struct Rows {
@@ -27,12 +24,6 @@ pub(super) struct Rows {
     times: Vec<(&'static str, Int64Array)>,
     texts: Vec<(&'static str, StringArray)>,
     window_end: Int64Array,
-}
-
-/// Bytes that several rows have, by a row's reference to them.
-struct Shared {
-    keys: Int32Array,
-    fragments: Vec<Vec<u8>>,
 }
 
 const COUNTERS: &[(&str, &str)] = &[
@@ -103,7 +94,12 @@ impl Rows {
             shared,
             words: WORDS
                 .iter()
-                .map(|(name, of)| Shared::of_words(batch, of, name, field))
+                .map(|(name, of)| {
+                    let write = |out: &mut Vec<u8>, word: &str| {
+                        wire::text_attribute(out, field, name, word);
+                    };
+                    Shared::of_words(batch, of, write)
+                })
                 .collect(),
             bodies: Shared::of(batch, "reason", |out, row| {
                 wire::text_value(out, 5, &row.sentence);
@@ -158,67 +154,6 @@ impl Rows {
         for (name, column) in &self.times {
             let nanos = nonnegative(column.value(row)).saturating_mul(1_000);
             wire::number_attribute(out, self.field, name, nanos);
-        }
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Of a dictionary of structs: each value is read once, from the first row that has it.
-    fn of(
-        batch: &RecordBatch,
-        name: &str,
-        write: impl Fn(&mut Vec<u8>, &FlowJson),
-    ) -> Result<Self, ColumnsError> {
-        let dictionary = column(batch, name).and_then(|it| it.as_dictionary_opt::<Int32Type>());
-        let Some(dictionary) = dictionary else {
-            return Ok(Self { keys: vec![None; batch.num_rows()].into(), fragments: Vec::new() });
-        };
-        let keys = dictionary.keys().clone();
-        let mut first: Vec<Option<u32>> = vec![None; dictionary.values().len()];
-        for (row, key) in keys.iter().enumerate() {
-            let place = key.and_then(|key| first.get_mut(usize::try_from(key).ok()?));
-            if let Some(place @ None) = place {
-                *place = u32::try_from(row).ok();
-            }
-        }
-        let rows: UInt32Array = first.iter().copied().flatten().collect();
-        let mut read = columns::read(&take_record_batch(batch, &rows)?)?.into_iter();
-        let fragment = |first: &Option<u32>| {
-            let mut out = Vec::new();
-            if let Some(row) = first.and_then(|_| read.next()) {
-                write(&mut out, &row);
-            }
-            out
-        };
-        let fragments = first.iter().map(fragment).collect();
-        Ok(Self { keys, fragments })
-    }
-
-    /// Of a dictionary of words, each an attribute.
-    fn of_words(batch: &RecordBatch, name: &str, attribute: &str, field: u32) -> Self {
-        let dictionary = column(batch, name).and_then(|it| it.as_dictionary_opt::<Int32Type>());
-        let Some(dictionary) = dictionary else {
-            return Self { keys: vec![None; batch.num_rows()].into(), fragments: Vec::new() };
-        };
-        let fragment = |word: Option<&str>| {
-            let mut out = Vec::new();
-            if let Some(word) = word.filter(|word| !word.is_empty()) {
-                wire::text_attribute(&mut out, field, attribute, word);
-            }
-            out
-        };
-        let values = dictionary.values().as_string_opt::<i32>();
-        let fragments = values.map(|words| words.iter().map(fragment).collect());
-        Self { keys: dictionary.keys().clone(), fragments: fragments.unwrap_or_default() }
-    }
-
-    fn copy(&self, row: usize, out: &mut Vec<u8>) {
-        let key = self.keys.is_valid(row).then(|| self.keys.value(row));
-        let fragment = key.and_then(|key| self.fragments.get(usize::try_from(key).ok()?));
-        if let Some(fragment) = fragment {
-            out.extend_from_slice(fragment);
         }
     }
 }
@@ -283,38 +218,4 @@ fn policies(out: &mut Vec<u8>, field: u32, row: &FlowJson) {
     if let Some(rule) = by.rule {
         wire::number_attribute(out, field, otel::POLICY_RULE, rule.index.into());
     }
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
-    batch.column_by_name(name)
-}
-
-fn texts(batch: &RecordBatch, name: &str) -> StringArray {
-    let found = column(batch, name).and_then(|column| column.as_string_opt::<i32>());
-    found.cloned().unwrap_or_else(|| StringArray::new_null(batch.num_rows()))
-}
-
-fn numbers(
-    batch: &RecordBatch,
-    names: &[(&'static str, &str)],
-) -> Result<Vec<(&'static str, Int64Array)>, ColumnsError> {
-    let number = |(name, of): &(&'static str, &str)| {
-        let found = column(batch, of).map(|column| cast(column, &DataType::Int64)).transpose()?;
-        let none = || Int64Array::new_null(batch.num_rows());
-        let found = found.map(|column| column.as_primitive::<Int64Type>().clone());
-        Ok((*name, found.unwrap_or_else(none)))
-    };
-    names.iter().map(number).collect()
-}
-
-fn micros(batch: &RecordBatch, name: &str) -> Result<Int64Array, ColumnsError> {
-    let Some(column) = column(batch, name) else {
-        return Ok(Int64Array::from(vec![0; batch.num_rows()]));
-    };
-    let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
-    Ok(cast(&micros, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
-}
-
-fn nonnegative(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use exporters::config::{
 use exporters::spool::Registration;
 use exporters::view::LabelPattern;
 
-use super::{FOLDER_NAME, is_folder_name, otlp};
+use super::{FOLDER_NAME, is_folder_name, kafka, otlp};
 use crate::config::problem::Wrong;
 use crate::config::written::{
     self, Common, Config, Detail, Exporter, OtlpSignal, StdoutForm, WhenFull,
@@ -58,6 +58,7 @@ pub(super) fn meant(
             Exporter::Prometheus(_) => pages += 1,
             Exporter::Stdout(_) => screens += 1,
             Exporter::Otlp(otlp) => check_otlp(otlp, config, &section, wrong),
+            Exporter::Kafka(_) => {}
         }
         if screens > 1 && matches!(exporter, Exporter::Stdout(_)) {
             wrong.push(Wrong::new(&field, "another exporter writes to standard output already"));
@@ -186,5 +187,6 @@ fn sink(
             SinkConfig::Prometheus(PrometheusConfig { series_max: it.series_max as usize })
         }
         Exporter::Otlp(written) => SinkConfig::Otlp(otlp::meant(written, section, variable, wrong)),
+        Exporter::Kafka(written) => SinkConfig::Kafka(kafka::meant(written, section, wrong)),
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use schemas::filter::Filter;
 use serde::{Deserialize, Serialize};
 
-use super::{Detail, Otlp};
+use super::{Detail, Kafka, Otlp};
 
 /// Closed windows on disk, written once, read by every exporter at its own pace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,8 @@ pub enum Exporter {
     Stdout(Stdout),
     /// An OTLP endpoint, such as an OpenTelemetry Collector. docs/otlp.md has the names.
     Otlp(Otlp),
+    /// A topic of Apache Kafka. docs/kafka.md says what is in it.
+    Kafka(Kafka),
     /// A file of JSON lines, rolled at a size, for what ships logs.
     File(FileLines),
     /// Counters of the flows by workload pair and policy, on the daemon's own `/metrics`.
@@ -256,6 +258,7 @@ impl Exporter {
             Self::Parquet(it) => common!("parquet", it),
             Self::Stdout(it) => common!("stdout", it),
             Self::Otlp(it) => common!("otlp", it),
+            Self::Kafka(it) => common!("kafka", it),
             Self::File(it) => common!("file", it),
             Self::Prometheus(it) => common!("prometheus", it),
         }
