@@ -1,5 +1,7 @@
 //! What tests share that need more of a machine than every machine has.
 
+pub mod kafka;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -124,11 +126,24 @@ fn run(command: &mut Command) -> Result<(), String> {
 /// a real OpenTelemetry Collector. Skips where there is no Go of its version.
 #[must_use]
 pub fn go_program(name: &str, what: &str) -> Option<PathBuf> {
-    let folder = readers().parent().map(|tests| tests.join("servers")).unwrap_or_default();
-    let output = match Command::new(folder.join("build")).arg(name).output() {
+    built(Command::new(servers().join("build")).arg(name), what)
+}
+
+/// What `tests/servers/NAME/build` made or fetched. Skips where that fails.
+fn server(what: &str, name: &str) -> Option<PathBuf> {
+    built(&mut Command::new(servers().join(name).join("build")), what)
+}
+
+fn servers() -> PathBuf {
+    readers().parent().map(|tests| tests.join("servers")).unwrap_or_default()
+}
+
+/// What this command says that it built.
+fn built(command: &mut Command, what: &str) -> Option<PathBuf> {
+    let output = match command.output() {
         Ok(output) => output,
         Err(error) => {
-            skip(what, &format!("{}: {error}", folder.display()));
+            skip(what, &format!("{command:?}: {error}"));
             return None;
         }
     };
