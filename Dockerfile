@@ -1,7 +1,7 @@
 # whyflow with what its lab needs. Built by `docker compose build`.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends \
-      clang libbpf-dev linux-libc-dev cmake libssl-dev zlib1g-dev \
+      clang libbpf-dev linux-libc-dev libssl-dev zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

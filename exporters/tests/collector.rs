@@ -43,28 +43,26 @@ impl Collector {
         Some(Self { binary, folder: tempfile::tempdir().unwrap(), ports, child: None, starts: 0 })
     }
 
-    /// Starts it; with no memory to speak of it refuses whatever comes.
+    /// Starts it with the config that Compose has; with no memory to speak of it refuses whatever comes.
     fn start(&mut self, refuses: bool) {
         self.starts += 1;
         let [grpc, http] = self.ports;
         let out = self.folder.path().join(format!("{}.jsonl", self.starts));
-        let limiter = "memory_limiter: {check_interval: 50ms, limit_mib: 1, spike_limit_mib: 0}";
-        let processors =
-            if refuses { format!("processors: {{{limiter}}}\n") } else { String::new() };
-        let uses = if refuses { "processors: [memory_limiter], " } else { "" };
-        let each = format!("{{receivers: [otlp], {uses}exporters: [file]}}");
-        let config = format!(
-            "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{grpc}}}\n      \
-             http: {{endpoint: 127.0.0.1:{http}}}\n{processors}exporters:\n  \
-             file: {{path: {}, flush_interval: 50ms}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  \
-             pipelines:\n    traces: {each}\n    metrics: {each}\n    logs: {each}\n",
-            out.display()
-        );
+        let config = std::fs::read_to_string("../compose/otelcol.yaml").unwrap();
+        let config = config.replace("flush_interval: 1s", "flush_interval: 50ms");
+        let limits = "check_interval: 1s, limit_mib: 256, spike_limit_mib: 64";
+        assert!(config.contains(limits), "{config}");
+        let none = "check_interval: 50ms, limit_mib: 1, spike_limit_mib: 0";
+        let config = config.replace(limits, if refuses { none } else { limits });
         let path = self.folder.path().join("config.yaml");
         std::fs::write(&path, config).unwrap();
         let log = self.folder.path().join(format!("{}.log", self.starts));
         let child = Command::new(&self.binary)
             .arg(format!("--config=file:{}", path.display()))
+            .env("OTLP_HOST", "127.0.0.1")
+            .env("OTLP_GRPC_PORT", grpc.to_string())
+            .env("OTLP_HTTP_PORT", http.to_string())
+            .env("OTLP_FILE", &out)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn();

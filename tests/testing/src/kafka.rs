@@ -191,33 +191,21 @@ impl Broker {
         let [plain, secure, controller] = self.ports;
         let [user, password] = USER;
         let (folder, own) = (self.folder.display(), "org.apache.kafka.common.security.plain");
+        let compose = crate::servers().join("../../compose/kafka.properties");
+        let shipped = std::fs::read_to_string(compose).expect("the broker's settings as shipped");
+        // Of two lines for one setting the later one counts.
         format!(
-            "process.roles=broker,controller\n\
-             node.id=1\n\
+            "{shipped}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             controller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{secure}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT\n\
-             inter.broker.listener.name=PLAINTEXT\n\
              ssl.keystore.location={folder}/server.p12\n\
              ssl.keystore.password={STORE_PASSWORD}\n\
              ssl.keystore.type=PKCS12\n\
              sasl.enabled.mechanisms=PLAIN\n\
              listener.name.sasl_ssl.plain.sasl.jaas.config={own}.PlainLoginModule required user_{user}=\"{password}\";\n\
              log.dirs={folder}/data\n\
-             num.partitions=1\n\
-             offsets.topic.replication.factor=1\n\
-             offsets.topic.num.partitions=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             transaction.state.log.num.partitions=1\n\
-             share.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\n\
-             group.initial.rebalance.delay.ms=0\n\
-             auto.create.topics.enable=false\n\
-             broker.session.timeout.ms=2000\n\
-             broker.heartbeat.interval.ms=500\n\
              controlled.shutdown.enable=false\n"
         )
     }
