@@ -14,6 +14,7 @@ pub mod log;
 pub mod losses;
 pub mod recording;
 pub mod tables;
+pub mod telemetry;
 pub mod watch;
 
 pub mod run;

@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             return Ok(Exit::NotAnswered);
         }
     };
-    log::start(&settings.log);
+    log::start(&settings.log, None);
     settings.check_privilege()?;
     std::fs::create_dir_all(&args.to)
         .with_context(|| format!("cannot make {}", args.to.display()))?;

@@ -17,6 +17,7 @@ use crate::ending::{self, Ending, Until};
 use crate::knowledge::Knowledge;
 use crate::serving::{Fed, Nodes};
 use crate::tables::Tables;
+use crate::telemetry::Telemetry;
 use crate::vitals::Vitals;
 use crate::{clock, log, source, span};
 
@@ -60,13 +61,24 @@ pub fn run(args: &Args) -> Result<Exit> {
 /// # Errors
 /// When it cannot start, or a part stopped in the middle.
 pub fn run_with(settings: Settings, until: Until) -> Result<Exit> {
-    log::start(&settings.log);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(daemon(settings, until))
+    let _inside = runtime.enter();
+    let telemetry = settings.telemetry.as_ref();
+    let mut telemetry = telemetry.map(|it| Telemetry::open(it, &settings)).transpose()?;
+    log::start(&settings.log, telemetry.as_ref());
+    let exit = runtime.block_on(daemon(settings, until, telemetry.as_mut()));
+    if let Some(telemetry) = telemetry {
+        telemetry.finish();
+    }
+    exit
 }
 
-async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
+async fn daemon(
+    settings: Settings,
+    until: Until,
+    telemetry: Option<&mut Telemetry>,
+) -> Result<Exit> {
     let ending = ending::listen(until)?;
     settings.check_privilege()?;
     let started = clock::now();
@@ -95,6 +107,9 @@ async fn daemon(settings: Settings, until: Until) -> Result<Exit> {
 
     let delivery = Delivery::start(&settings, &spool, &mut registry, stored)?;
     let registry = Arc::new(registry);
+    if let Some(telemetry) = telemetry {
+        telemetry.send_metrics(&registry)?;
+    }
     let vitals = Vitals {
         instance: settings.instance.clone(),
         node: settings.node.clone(),

@@ -495,3 +495,5 @@ fn a_daemon_that_was_killed_shows_the_last_hour_again() {
 mod compose;
 #[path = "replayed/shipped.rs"]
 mod shipped;
+#[path = "replayed/telemetry.rs"]
+mod telemetry;

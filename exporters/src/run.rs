@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::exporter::{Chunk, ExportError, Exporter, Position};
@@ -214,7 +215,20 @@ impl<E: Exporter> Run<E> {
             if self.shutdown.stop.is_cancelled() {
                 return;
             }
-            match self.exporter.export(&part).await {
+            let span = tracing::info_span!(
+                "deliver",
+                exporter = self.settings.name,
+                kind = E::NAME,
+                file = position.file,
+                chunk = position.chunk,
+                rows = part.rows.num_rows(),
+                error = tracing::field::Empty,
+            );
+            let result = self.exporter.export(&part).instrument(span.clone()).await;
+            if let Err(error) = &result {
+                span.record("error", crate::spool::chain(error));
+            }
+            match result {
                 Ok(receipt) => {
                     self.backoff.reset();
                     confirmed = receipt.confirmed;

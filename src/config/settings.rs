@@ -59,6 +59,8 @@ pub struct Settings {
     pub api: written::Api,
     /// The daemon's own log.
     pub log: written::Log,
+    /// What the daemon tells of itself.
+    pub telemetry: Option<written::Telemetry>,
 }
 
 /// Where flows come from.
@@ -129,6 +131,7 @@ pub fn settings(config: Config) -> Result<Settings, Vec<Wrong>> {
         listen,
         api: config.api,
         log: config.log,
+        telemetry: config.telemetry,
     })
 }
 

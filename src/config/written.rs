@@ -9,6 +9,7 @@ mod knowledge;
 mod otlp;
 mod rows;
 mod serving;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use knowledge::{Assume, Cluster, Dialect, Policy};
 pub use otlp::{Otlp, OtlpCompression, OtlpProtocol, OtlpSignal, OtlpTemporality};
 pub use rows::{Aggregate, Connect, Detail, Edges, Enrich, Tables};
 pub use serving::{Api, Log, LogForm};
+pub use telemetry::Telemetry;
 
 /// A whyflow daemon: where flows come from, what is known about the cluster, and where they go.
 /// Values may be `${NAME}` or `${NAME:-default}`, taken from the environment.
@@ -68,6 +70,8 @@ pub struct Config {
     pub api: Api,
     /// The daemon's own log, on standard error.
     pub log: Log,
+    /// What the daemon tells of itself over OTLP.
+    pub telemetry: Option<Telemetry>,
 }
 
 // === impl Config ===
@@ -93,6 +97,7 @@ impl Default for Config {
             exporters: BTreeMap::new(),
             api: Api::default(),
             log: Log::default(),
+            telemetry: None,
         }
     }
 }
