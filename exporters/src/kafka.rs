@@ -109,13 +109,13 @@ impl Kafka {
                 self.begin(chunk, of).await?
             }
         };
-        if let Some(client) = &self.client {
-            client.reports().forget_error();
-        }
         if let Err(error) = self.drive(&mut under_way.work).await {
             self.partitions = None;
-            // A topic that was made anew has lost what was delivered.
-            if under_way.work.trouble() != Some(Code::UnknownPartition) {
+            if under_way.work.trouble() == Some(Code::UnknownPartition) {
+                // A topic that was made anew has lost what was delivered: all of it goes again, to other
+                // partitions.
+                self.discard_client().await?;
+            } else {
                 self.under_way = Some(under_way);
             }
             return Err(error);
@@ -126,6 +126,9 @@ impl Kafka {
 
     /// Makes messages of a chunk's first rows.
     async fn begin(&mut self, chunk: &Chunk, of: Identity) -> Result<UnderWay, ExportError> {
+        if let (Some(client), false) = (&self.client, self.has_failed) {
+            client.reports().forget_error();
+        }
         let partitions = match self.config.value {
             KafkaValue::Arrow => self.partitions().await?,
             KafkaValue::Json | KafkaValue::Protobuf => 0,
@@ -210,7 +213,7 @@ impl Exporter for Kafka {
         if chunk.rows.num_rows() == 0 {
             return Ok(Receipt::delivered(chunk));
         }
-        if std::mem::take(&mut self.has_failed) {
+        if self.has_failed {
             self.look_after().await?;
         }
         let delivered = self.deliver(chunk).await;

@@ -53,13 +53,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_chunks(100)
+    }
+
+    fn with_chunks(chunk_rows: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sampler = Sampler::new(31, 20);
-        let config = SpoolConfig {
-            dir: dir.path().join("spool"),
-            chunk_rows: 100,
-            ..SpoolConfig::default()
-        };
+        let config =
+            SpoolConfig { dir: dir.path().join("spool"), chunk_rows, ..SpoolConfig::default() };
         let vocabulary = Vocabulary {
             interfaces: sampler.interfaces.clone(),
             names: sampler.names.clone(),
@@ -164,23 +165,24 @@ fn config(broker: &Broker, topic: &str, value: KafkaValue) -> KafkaConfig {
 async fn every_row_arrives_once_in_every_form_with_both_reports_in_one_partition() {
     let Some(broker) = broker("every form of rows in Kafka").await else { return };
     let forms = [
-        ("forms.json", KafkaValue::Json, None),
-        ("forms.protobuf", KafkaValue::Protobuf, None),
-        ("forms.framed", KafkaValue::Protobuf, Some(258)),
-        ("forms.arrow", KafkaValue::Arrow, None),
+        ("forms.json", KafkaValue::Json, None, KafkaCompression::Zstd),
+        ("forms.protobuf", KafkaValue::Protobuf, None, KafkaCompression::Gzip),
+        ("forms.framed", KafkaValue::Protobuf, Some(258), KafkaCompression::Snappy),
+        ("forms.arrow", KafkaValue::Arrow, None, KafkaCompression::Lz4),
     ];
     let mut world = World::new();
     world.append(3, 250);
     let mut running = Vec::new();
-    for (topic, value, schema_id) in forms {
+    for (topic, value, schema_id, compression) in forms {
         broker.make_topic(topic, 3, &[]);
-        running.push(world.start(KafkaConfig { schema_id, ..config(&broker, topic, value) }));
+        let config = config(&broker, topic, value);
+        running.push(world.start(KafkaConfig { schema_id, compression, ..config }));
     }
-    for (topic, _, _) in forms {
+    for (topic, ..) in forms {
         world.until_sent(topic, 750).await;
     }
     world.drain(running).await;
-    for (topic, value, schema_id) in forms {
+    for (topic, value, schema_id, _) in forms {
         let form = match value {
             KafkaValue::Json => "json",
             KafkaValue::Protobuf => "protobuf",
@@ -300,6 +302,31 @@ async fn a_topic_that_is_not_there_is_waited_for_and_named() {
     }
 }
 
+/// Over TLS, with a password from this file.
+fn secure(broker: &Broker, topic: &str, secret: &Path) -> KafkaConfig {
+    let ca = broker.ca();
+    let properties = [
+        ("security.protocol", "SASL_SSL"),
+        ("ssl.ca.location", ca.to_str().unwrap()),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", USER[0]),
+    ];
+    KafkaConfig {
+        brokers: broker.secure(),
+        properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        property_files: vec![("sasl.password".to_owned(), secret.to_owned())],
+        ..config(broker, topic, KafkaValue::Json)
+    }
+}
+
+/// Nothing is sent or given up, because of this.
+fn is_denied(world: &World, topic: &str, because: &str) -> bool {
+    let account = world.account(topic);
+    assert!(account.dropped.is_empty() && account.sent.rows == 0, "{account:?}");
+    let failing = account.failing.unwrap_or_default();
+    failing.contains("nothing but another configuration") && failing.contains(because)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_named_and_a_corrected_file_is_taken() {
     let Some(broker) = broker("Kafka over SASL_SSL").await else { return };
@@ -307,34 +334,67 @@ async fn a_wrong_password_is_named_and_a_corrected_file_is_taken() {
     broker.make_topic(topic, 1, &[]);
     let mut world = World::new();
     world.append(1, 50);
-    let [user, password] = USER;
     let secret = world.dir.path().join("password");
     fs::write(&secret, "wrong\n").unwrap();
-    let ca = broker.ca();
-    let properties = [
-        ("security.protocol", "SASL_SSL"),
-        ("ssl.ca.location", ca.to_str().unwrap()),
-        ("sasl.mechanism", "PLAIN"),
-        ("sasl.username", user),
-    ];
-    let config = KafkaConfig {
-        brokers: broker.secure(),
-        properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        property_files: vec![("sasl.password".to_owned(), secret.clone())],
-        ..config(&broker, topic, KafkaValue::Json)
-    };
-    let running = world.start(config);
-    let denied = |world: &World| {
-        let failing = world.account(topic).failing.unwrap_or_default();
-        failing.contains("nothing but another configuration") && failing.contains("uthentication")
-    };
+    let running = world.start(secure(&broker, topic, &secret));
+    let denied = |world: &World| is_denied(world, topic, "Authentication failed");
     world.until("the wrong password is named", denied).await;
-    assert_eq!(world.account(topic).sent.rows, 0);
-    fs::write(&secret, format!("{password}\n")).unwrap();
+    fs::write(&secret, format!("{}\n", USER[1])).unwrap();
     world.until_sent(topic, 50).await;
     world.drain([running]).await;
     let found = world.compare(&broker, topic, "json", None);
     assert_eq!((&found["rows"], &found["twice"]), (&50.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_nobody_vouches_for_and_a_topic_of_others_are_named() {
+    let Some(broker) = broker("Kafka's certificates and rules").await else { return };
+    let mut world = World::new();
+    world.append(1, 50);
+    let secret = world.dir.path().join("password");
+    fs::write(&secret, USER[1]).unwrap();
+    let mut strange = secure(&broker, "strange", &secret);
+    // The machine's authorities do not know the test's.
+    strange.properties.retain(|(name, _)| name != "ssl.ca.location");
+    let topic = "others.json";
+    for name in ["strange", topic] {
+        broker.make_topic(name, 1, &[]);
+    }
+    drop(broker.ask(&broker.plain(), &["deny", topic, USER[0]]));
+    let running = world.start(secure(&broker, topic, &secret));
+    let stranger = world.start(strange);
+    let denied = |world: &World| is_denied(world, topic, "uthorization failed");
+    world.until("the rule is named", denied).await;
+    let denied = |world: &World| is_denied(world, "strange", "certificate");
+    world.until("the certificate is named", denied).await;
+    drop(broker.ask(&broker.plain(), &["allow", topic, USER[0]]));
+    world.until_sent(topic, 50).await;
+    world.shutdown.stop.cancel();
+    for task in [running, stranger] {
+        task.await.unwrap();
+    }
+    let found = world.compare(&broker, topic, "json", None);
+    assert_eq!((&found["missing"], &found["twice"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_waits_also_while_the_broker_is_away() {
+    let Some(broker) = broker("a full queue before Kafka").await else { return };
+    let topic = "full.json";
+    broker.make_topic(topic, 2, &[]);
+    broker.kill();
+    let mut world = World::with_chunks(4_000);
+    world.append(1, 4_000);
+    let queue_bytes_max = 1 << 20;
+    let config = KafkaConfig { queue_bytes_max, ..config(&broker, topic, KafkaValue::Json) };
+    let running = world.start(config);
+    let fails = |world: &World| world.account(topic).failing.is_some();
+    world.until("it is away", fails).await;
+    broker.restart();
+    world.until_sent(topic, 4_000).await;
+    world.drain([running]).await;
+    let found = world.compare(&broker, topic, "json", None);
+    assert_eq!((&found["missing"], &found["twice"]), (&0.into(), &0.into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,4 +421,26 @@ async fn a_fatal_error_of_the_producer_makes_another_one() {
     let found = world.compare_at(&broker, &brokers, topic, "json", None);
     assert_eq!(found["missing"], 0);
     assert!(found["twice"].as_u64() <= Some(100), "at most the chunk that was in flight: {found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_larger_than_the_queue_is_set_aside() {
+    let cluster = MockCluster::new(1).unwrap();
+    let topic = "narrow.json";
+    cluster.create_topic(topic, 1, 1).unwrap();
+    let mut world = World::new();
+    world.append(1, 4);
+    let config = KafkaConfig {
+        queue_bytes_max: 2 << 10,
+        compression: KafkaCompression::None,
+        ..KafkaConfig::new(cluster.bootstrap_servers(), topic)
+    };
+    let lengths = world.rows.values().map(|row| serde_json::to_string(row).unwrap().len());
+    let too_large = lengths.filter(|bytes| *bytes > 2 << 10).count() as u64;
+    assert!((1..4).contains(&too_large), "some of the sampler's rows are: {too_large}");
+    let running = world.start(config);
+    world.until("every row is delivered or set aside", |it| it.account(topic).held.rows == 0).await;
+    let account = world.account(topic);
+    assert_eq!(account.dropped.values().map(|tally| tally.rows).sum::<u64>(), too_large);
+    world.drain([running]).await;
 }

@@ -2,6 +2,7 @@
 the flows that should be there, row by row.
 
     kafka.py BROKERS topic NAME PARTITIONS [SETTING=VALUE ...]
+    kafka.py BROKERS deny|allow TOPIC USER
     kafka.py BROKERS compare TOPIC json|protobuf|arrow LINES [FRAME]
 
 `compare` prints {"rows": distinct rows, "messages": N, "twice": rows that came again, "partitions": those
@@ -20,7 +21,8 @@ from pathlib import Path
 
 import pyarrow.ipc
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType,
+                                   AdminClient, NewTopic, ResourcePatternType, ResourceType)
 
 import rows
 
@@ -41,6 +43,23 @@ def make_topic(brokers, name, partitions, *settings):
                      config=dict(setting.split("=") for setting in settings))
     for made in admin.create_topics([topic], operation_timeout=60).values():
         made.result(60)
+
+
+def rule(topic, user, kind):
+    return kind(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, f"User:{user}", "*",
+                AclOperation.WRITE, AclPermissionType.DENY)
+
+
+def deny(brokers, topic, user):
+    admin = AdminClient({"bootstrap.servers": brokers})
+    for made in admin.create_acls([rule(topic, user, AclBinding)]).values():
+        made.result(60)
+
+
+def allow(brokers, topic, user):
+    admin = AdminClient({"bootstrap.servers": brokers})
+    for gone in admin.delete_acls([rule(topic, user, AclBindingFilter)]).values():
+        gone.result(60)
 
 
 def messages(brokers, topic):
@@ -276,7 +295,7 @@ def compare(brokers, topic, form, lines, frame=None):
 
 def main():
     brokers, command, *rest = sys.argv[1:]
-    {"topic": make_topic, "compare": compare}[command](brokers, *rest)
+    {"topic": make_topic, "deny": deny, "allow": allow, "compare": compare}[command](brokers, *rest)
 
 
 if __name__ == "__main__":

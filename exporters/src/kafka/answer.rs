@@ -11,9 +11,8 @@ pub(super) enum Meaning {
     Passing,
     /// Whatever is sent fails like this until somebody changes something.
     Denied,
-    /// The messages that went together are too large, or one of them is.
-    TooLarge,
-    /// This message will never be taken.
+    /// The messages that went together are refused for what they are, or one of them is: too large, a
+    /// time that the topic does not take, a rule of the brokers' owner.
     Refused,
     /// The producer cannot be used any more.
     Fatal,
@@ -21,8 +20,13 @@ pub(super) enum Meaning {
 
 pub(super) fn meaning(code: Code) -> Meaning {
     match code {
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Meaning::TooLarge,
-        Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => Meaning::Refused,
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidMessageSize
+        | Code::InvalidRecord
+        | Code::InvalidDifferentRecord
+        | Code::InvalidTimestamp
+        | Code::PolicyViolation => Meaning::Refused,
         Code::Fatal => Meaning::Fatal,
         code if is_about_us(code) => Meaning::Denied,
         _ => Meaning::Passing,
@@ -62,7 +66,7 @@ mod tests {
         assert_eq!(meaning(Code::MessageTimedOut), Meaning::Passing);
         assert_eq!(meaning(Code::NotEnoughReplicas), Meaning::Passing);
         assert_eq!(meaning(Code::TopicAuthorizationFailed), Meaning::Denied);
-        assert_eq!(meaning(Code::MessageSizeTooLarge), Meaning::TooLarge);
+        assert_eq!(meaning(Code::MessageSizeTooLarge), Meaning::Refused);
         assert_eq!(meaning(Code::InvalidTimestamp), Meaning::Refused);
         assert_eq!(meaning(Code::Fatal), Meaning::Fatal);
     }

@@ -28,8 +28,12 @@ struct Stalled {
 /// Messages that are put into the queue before the runtime may do something else.
 const SEND_AT_ONCE: usize = 512;
 
-/// The longest that one attempt goes on, while messages are still being delivered.
-const ATTEMPT_MAX: Duration = Duration::from_secs(30);
+/// The longest that one attempt goes on while messages are still being delivered: who stops the daemon waits
+/// for it. The next one goes on from there.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+
+/// So many looks at a full queue in which nothing is, before a message is taken to be larger than it.
+const EMPTY_MAX: u32 = 5;
 
 /// How often a full queue is looked at, should nobody say that there is room.
 const ROOM_EVERY: Duration = Duration::from_millis(100);
@@ -59,12 +63,18 @@ impl Kafka {
     /// Puts the group into librdkafka's queue; waits while that is full.
     async fn send(&self, work: &mut Work, until: Instant) -> Result<(), ExportError> {
         let Some(client) = &self.client else { return Err(self.failed("no producer")) };
-        let mut at_once = 0;
+        let (mut at_once, mut empty) = (0, 0);
         let mut stalled = Stalled::from(client);
         while let Some((number, message)) = work.next() {
             match client.send(number, &self.config.topic, message, self.headers.clone()) {
                 Ok(()) => work.was_sent(),
+                // Full and empty: it is larger than the queue.
+                Err(Code::QueueFull) if empty == EMPTY_MAX => {
+                    work.was_not_sent(Code::MessageSizeTooLarge);
+                    empty = 0;
+                }
                 Err(Code::QueueFull) => {
+                    empty = if client.reports().outstanding() == 0 { empty + 1 } else { 0 };
                     drop(timeout(ROOM_EVERY, client.reports().changed(true)).await);
                     take_reports(client, work);
                     self.check(client, until, &mut stalled)?;
@@ -118,11 +128,12 @@ impl Kafka {
             return Ok(());
         }
         let said = spoken.map_or_else(|| "nothing was said".to_owned(), |spoken| spoken.text);
-        let what = format!(
-            "{outstanding} messages are not confirmed after {} s; they are waited for: {said}",
-            silent.as_secs()
-        );
-        Err(self.failed(what))
+        let how = if silent < self.config.timeout {
+            "are still on their way".to_owned()
+        } else {
+            format!("are not confirmed after {:.1} s; they are waited for", silent.as_secs_f64())
+        };
+        Err(self.failed(format!("{outstanding} messages {how}: {said}")))
     }
 
     /// An error of this code, with what librdkafka said beside it.

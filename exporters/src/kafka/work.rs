@@ -1,12 +1,13 @@
 //! One batch of messages on its way: which still have to go, which came back, which are cut or given up.
 //!
 //! It never waits and knows no producer. Messages are sent in groups; a group has come back when the
-//! brokers have spoken of each. Brokers refuse what is too large by the batch that librdkafka made of
-//! several messages, so a group in which something was too large is cut in halves until the message that
-//! is too large stands alone.
+//! brokers have spoken of each. Brokers refuse by the batch that librdkafka made of several messages, so
+//! what was refused of a group (most often as too large) is cut in halves until the message that is refused
+//! stands alone.
 
 use arrow::array::RecordBatch;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rustc_hash::FxHashSet;
 use schemas::columns::ColumnsError;
 
 use super::answer::{Meaning, meaning};
@@ -28,9 +29,9 @@ pub(super) struct Work {
     current: Vec<usize>,
     sent: usize,
     /// Of the current group, what has to go again.
-    too_large: Vec<usize>,
+    refused: Vec<(usize, Code)>,
     failed: Vec<usize>,
-    refused: Vec<(u32, String)>,
+    given_up: Vec<(u32, String)>,
     /// Why something of the last group failed.
     trouble: Option<Code>,
     cuts_left: u32,
@@ -47,9 +48,9 @@ impl Work {
             groups,
             current: Vec::new(),
             sent: 0,
-            too_large: Vec::new(),
             failed: Vec::new(),
             refused: Vec::new(),
+            given_up: Vec::new(),
             trouble: None,
             cuts_left: CUTS_MAX,
         }
@@ -96,8 +97,7 @@ impl Work {
             return;
         };
         match meaning(code) {
-            Meaning::TooLarge => self.too_large.push(number),
-            Meaning::Refused => self.give_up(number, code),
+            Meaning::Refused => self.refused.push((number, code)),
             Meaning::Passing | Meaning::Denied | Meaning::Fatal => {
                 self.failed.push(number);
                 self.trouble = Some(code);
@@ -111,15 +111,15 @@ impl Work {
     }
 
     /// All of the group that was sent has come back. What was not sent, and what failed, goes next;
-    /// what was too large goes in smaller groups after it. Says why something failed.
+    /// what was refused goes in smaller groups after it. Says why something failed.
     ///
     /// # Errors
     /// When a message cannot be cut.
     pub(super) fn settle(&mut self) -> Result<Option<Code>, ColumnsError> {
         let was_alone = self.current.len() == 1;
         let current = std::mem::take(&mut self.current);
-        let too_large = std::mem::take(&mut self.too_large);
-        self.cut(too_large, was_alone)?;
+        let refused = std::mem::take(&mut self.refused);
+        self.cut(refused, was_alone)?;
         let mut again = std::mem::take(&mut self.failed);
         again.extend(&current[self.sent.min(current.len())..]);
         self.sent = 0;
@@ -134,7 +134,8 @@ impl Work {
     /// # Errors
     /// When a message cannot be cut.
     pub(super) fn lost(&mut self) -> Result<(), ColumnsError> {
-        let known: Vec<usize> = self.too_large.iter().chain(&self.failed).copied().collect();
+        let refused = self.refused.iter().map(|(number, _)| *number);
+        let known: FxHashSet<usize> = refused.chain(self.failed.iter().copied()).collect();
         let sent = self.current.iter().take(self.sent).copied();
         // What is delivered, cut or given up has no value any more.
         let unknown = sent
@@ -144,28 +145,25 @@ impl Work {
         self.settle().map(drop)
     }
 
-    fn cut(&mut self, numbers: Vec<usize>, was_alone: bool) -> Result<(), ColumnsError> {
-        let code = Code::MessageSizeTooLarge;
-        if numbers.is_empty() {
+    fn cut(&mut self, refused: Vec<(usize, Code)>, was_alone: bool) -> Result<(), ColumnsError> {
+        if refused.is_empty() {
             return Ok(());
         }
         if self.cuts_left == 0 {
-            for number in numbers {
+            for (number, code) in refused {
                 self.give_up(number, code);
             }
             return Ok(());
         }
         self.cuts_left -= 1;
-        if !was_alone && numbers.len() > 1 {
-            let (first, second) = numbers.split_at(numbers.len() / 2);
-            self.groups.extend([second.to_vec(), first.to_vec()]);
-            return Ok(());
-        }
         if !was_alone {
-            self.groups.push(numbers);
+            let numbers: Vec<usize> = refused.iter().map(|(number, _)| *number).collect();
+            let (first, second) = numbers.split_at(numbers.len() / 2);
+            let halves = [second, first].into_iter().filter(|half| !half.is_empty());
+            self.groups.extend(halves.map(<[usize]>::to_vec));
             return Ok(());
         }
-        for number in numbers {
+        for (number, code) in refused {
             match halves(&self.batch, &self.messages[number])? {
                 None => self.give_up(number, code),
                 Some(two) => {
@@ -185,17 +183,17 @@ impl Work {
         let bytes = message.value.len();
         message.value = Vec::new();
         let reason = format!("the brokers take no such message ({bytes} bytes): {code}");
-        self.refused.extend(message.rows.iter().map(|row| (*row, reason.clone())));
+        self.given_up.extend(message.rows.iter().map(|row| (*row, reason.clone())));
     }
 
     /// The rows that will never be taken, in their order.
     pub(super) fn refusals(mut self) -> Vec<Refusal> {
-        self.refused.sort();
+        self.given_up.sort();
         let refusal = |(row, reason): (u32, String)| {
             let row = row as usize;
             Refusal { rows: row..row + 1, reason }
         };
-        self.refused.into_iter().map(refusal).collect()
+        self.given_up.into_iter().map(refusal).collect()
     }
 }
 

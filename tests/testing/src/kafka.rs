@@ -204,6 +204,9 @@ impl Broker {
              ssl.keystore.password={STORE_PASSWORD}\n\
              ssl.keystore.type=PKCS12\n\
              sasl.enabled.mechanisms=PLAIN\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS\n\
+             allow.everyone.if.no.acl.found=true\n\
              listener.name.sasl_ssl.plain.sasl.jaas.config={own}.PlainLoginModule required user_{user}=\"{password}\";\n\
              log.dirs={folder}/data\n\
              controlled.shutdown.enable=false\n"
