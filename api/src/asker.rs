@@ -10,7 +10,7 @@ use schemas::{UnixNanos, Window};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ask::{Range, RangeError, Scope};
-use crate::memory::{Chunk, Recent};
+use crate::memory::{Chunk, Recent, Snapshot};
 
 /// What the time is: the wall clock, or a recording's.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -92,41 +92,76 @@ impl Asker {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
-    /// The rows of a range. Reads the disk where the memory does not reach.
+    /// The rows of a range as Goldmane's clients say it. Reads the disk where the memory does not
+    /// reach.
     pub(crate) fn find(&self, gte: i64, lt: i64) -> Result<Found, AskError> {
         let range = Range::new(gte, lt, self.now())?;
-        let mut chunks = self.recent.snapshot().chunks;
-        let oldest = chunks.iter().map(|chunk| chunk.window.start).min();
-        let oldest = oldest.unwrap_or_else(|| self.now());
-        let mut only_from = None;
-        if gte != 0 && range.from < oldest {
-            match self.older(range, oldest)? {
-                Some(older) => chunks.extend(older),
-                None => only_from = Some(oldest),
-            }
-        }
-        Ok(Found { scope: Scope::new(chunks, |window| range.holds(window)), only_from })
+        let from = (gte != 0).then_some(range.from);
+        self.rows(from, range.to, |window| range.holds(window))
     }
 
-    /// Chunks of what is older; nothing where there is no lake.
-    fn older(&self, range: Range, oldest: UnixNanos) -> Result<Option<Vec<Arc<Chunk>>>, AskError> {
-        let Some(lake) = &self.lake else { return Ok(None) };
-        if !lake.is_dir() {
+    /// The rows of windows that overlap a time, which begins with the memory where nothing is said.
+    pub(crate) fn overlapping(
+        &self,
+        from: Option<UnixNanos>,
+        to: Option<UnixNanos>,
+    ) -> Result<Found, AskError> {
+        let is_in = |window: Window| {
+            from.is_none_or(|from| window.end > from) && to.is_none_or(|to| window.start < to)
+        };
+        self.rows(from, to.unwrap_or(UnixNanos::MAX), is_in)
+    }
+
+    fn rows(
+        &self,
+        from: Option<UnixNanos>,
+        to: UnixNanos,
+        is_in: impl Fn(Window) -> bool,
+    ) -> Result<Found, AskError> {
+        let Snapshot { mut chunks, forgotten_until, .. } = self.recent.snapshot();
+        let mut only_from = None;
+        if let Some(from) = from {
+            only_from = self.reach(&mut chunks, forgotten_until, (from, to), &is_in)?;
+        }
+        Ok(Found { scope: Scope::new(chunks, is_in), only_from })
+    }
+
+    /// Adds what is older than the memory's chunks, or says from when on there is something.
+    pub(crate) fn reach(
+        &self,
+        chunks: &mut Vec<Arc<Chunk>>,
+        forgotten_until: UnixNanos,
+        (from, to): (UnixNanos, UnixNanos),
+        is_in: impl Fn(Window) -> bool,
+    ) -> Result<Option<UnixNanos>, AskError> {
+        let oldest = chunks.iter().map(|chunk| chunk.window.start).min();
+        let oldest = oldest.unwrap_or_else(|| self.now()).max(forgotten_until);
+        if from >= oldest {
             return Ok(None);
         }
-        let to = Some(oldest.min(range.to));
-        let query = history::Query { from: Some(range.from), to, ..history::Query::default() };
+        let Some(folder) = self.folder()? else { return Ok(Some(oldest)) };
+        // Windows of which the memory has forgotten rows are the lake's.
+        chunks.retain(|chunk| chunk.window.start >= oldest);
+        let (from, to) = (Some(from), Some(oldest.min(to)));
+        let query = history::Query { from, to, ..history::Query::default() };
         let mut rows: Vec<FlowJson> = Vec::new();
-        for row in history::Folder::open(lake)?.read(query)? {
+        for row in folder.read(query)? {
             let row = row?;
             let window = Window { start: row.window_start, end: row.window_end };
-            if range.holds(window) && window.end <= oldest {
+            if is_in(window) && window.end <= oldest {
                 rows.push(row);
             }
             if rows.len() > LAKE_ROWS_MAX {
                 return Err(AskError::TooMany);
             }
         }
-        Ok(Some(self.recent.chunks_of(&self.rereader, rows)))
+        chunks.extend(self.recent.chunks_of(&self.rereader, rows));
+        Ok(None)
+    }
+
+    /// The Parquet files; nothing where there is no lake.
+    pub(crate) fn folder(&self) -> Result<Option<history::Folder>, AskError> {
+        let lake = self.lake.as_ref().filter(|lake| lake.is_dir());
+        Ok(lake.map(history::Folder::open).transpose()?)
     }
 }

@@ -6,6 +6,7 @@ mod asked;
 mod collect;
 mod flows;
 mod identity;
+pub(crate) mod place;
 mod pushed;
 mod reply;
 mod serve;

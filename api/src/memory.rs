@@ -21,8 +21,8 @@ use tokio::sync::broadcast;
 pub(crate) use chunk::{Chunk, Origins};
 pub(crate) use keys::{End, Group, Key};
 pub(crate) use numbers::Numbered;
-pub(crate) use settle::{Bucket, Settling};
-pub(crate) use sum::{Best, Sum};
+pub(crate) use settle::{Bucket, Corrections, Settling, bucket};
+pub(crate) use sum::{Best, Details, Sum};
 
 use crate::feed::Event;
 use crate::metrics::Metrics;
@@ -68,6 +68,8 @@ pub(crate) struct State {
     rows: usize,
     sequence: u64,
     newest: UnixNanos,
+    /// Of windows that end at this time or before, rows have been forgotten.
+    forgotten_until: UnixNanos,
 }
 
 /// Rows of one window.
@@ -86,6 +88,8 @@ pub(crate) struct Snapshot {
     pub(crate) chunks: Vec<Arc<Chunk>>,
     /// The last update in it.
     pub(crate) sequence: u64,
+    /// Windows that end at this time or before are not whole.
+    pub(crate) forgotten_until: UnixNanos,
 }
 
 /// Small chunks are joined up to this many rows.
@@ -127,6 +131,7 @@ impl Recent {
             rows: 0,
             sequence: 0,
             newest: UnixNanos::default(),
+            forgotten_until: UnixNanos::default(),
         };
         Self { state: Arc::new(RwLock::new(state)), events, buckets, metrics }
     }
@@ -193,7 +198,8 @@ impl State {
         let open = self.open.iter().rev().cloned().collect();
         let newest_first = self.windows.values().rev();
         let chunks = newest_first.flat_map(|segment| segment.chunks.iter().rev().cloned());
-        Snapshot { open, chunks: chunks.collect(), sequence: self.sequence }
+        let Self { sequence, forgotten_until, .. } = *self;
+        Snapshot { open, chunks: chunks.collect(), sequence, forgotten_until }
     }
 
     /// Windows whose rows are still waited for.
@@ -295,6 +301,7 @@ impl State {
                 segment.remove();
                 continue;
             }
+            self.forgotten_until = self.forgotten_until.max(segment.key().end);
             let chunk = segment.get_mut().chunks.remove(0);
             self.bytes -= chunk.bytes();
             self.rows -= chunk.len();

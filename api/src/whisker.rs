@@ -2,25 +2,23 @@
 //! drops on the way is there too, as fields that the page does not know.
 
 mod asked;
-mod item;
+pub(crate) mod events;
+pub(crate) mod item;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::answer::{Dictionary, json_line};
 use crate::ask::{hints, list};
 use crate::asker::{AskError, Asker, Found};
-use crate::goldmane::stream::{NoStream, Place, Stream, Streamed, Told};
+use crate::goldmane::stream::Streamed;
 use crate::query::BadQuery;
 use asked::{FlowsAsked, HintsAsked};
 use item::Item;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A page of results.
 #[derive(Debug, Serialize)]
@@ -41,9 +39,6 @@ struct Total {
     results: usize,
 }
 
-/// How long a stream is silent before it says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
 /// Answers `/flows`.
 pub(crate) async fn flows(
     asker: &Asker,
@@ -57,7 +52,12 @@ pub(crate) async fn flows(
         Err(bad) => return refusal(&bad),
     };
     if asked.watch {
-        return watch(asker, words, asked).await;
+        let FlowsAsked { filter, from, interval, after, .. } = asked;
+        let streamed = Streamed { filter, from, interval, after };
+        return match events::watch(asker, words, streamed).await {
+            Ok(response) => response,
+            Err(no) => failure(no.status(), &no.to_string()),
+        };
     }
     let (asker, words) = (asker.clone(), Arc::clone(words));
     look(move || {
@@ -108,66 +108,6 @@ async fn look(look: impl FnOnce() -> Result<Response, AskError> + Send + 'static
         Ok(Err(error @ AskError::Range(_))) => failure(StatusCode::BAD_REQUEST, &error.to_string()),
         Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
-}
-
-/// Server-sent events: one for each flow and window, as it settles.
-async fn watch(asker: &Asker, words: &Arc<Dictionary>, asked: FlowsAsked) -> Response {
-    let streamed = Streamed {
-        filter: asked.filter,
-        from: asked.from,
-        interval: asked.interval,
-        after: asked.after,
-    };
-    let asker = asker.clone();
-    let begun = tokio::task::spawn_blocking(move || Stream::new(&asker, streamed)).await;
-    let stream = match begun {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(NoStream::TooMany)) => {
-            let error = "max number of streams reached, try again later";
-            return failure(StatusCode::SERVICE_UNAVAILABLE, error);
-        }
-        Ok(Err(NoStream::Ending)) => {
-            return failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending");
-        }
-        Err(error) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    };
-    let events =
-        futures::stream::unfold((stream, Arc::clone(words)), |(mut stream, words)| async {
-            let told = tokio::time::timeout(HEARTBEAT, stream.next()).await;
-            let text = match told {
-                Ok(told) => event(&told?, &words),
-                Err(_) => ": still here\n\n".to_owned(),
-            };
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (stream, words)))
-        });
-    // The headers go out at once, and a reader knows how soon to come back.
-    let begin = futures::stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
-    let body = Body::from_stream(futures::StreamExt::chain(begin, events));
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    (headers, body).into_response()
-}
-
-/// A correction has no id: who comes back goes on where the windows had come to.
-fn event(told: &Told, words: &Dictionary) -> String {
-    match told {
-        Told::Sum { sum, is_correction } => {
-            let data = json_line(&Item::new(sum, words, *is_correction));
-            if *is_correction {
-                return format!("data: {data}\n");
-            }
-            let place = Place { start: sum.window.start, key: sum.group.id };
-            format!("id: {place}\ndata: {data}\n")
-        }
-        Told::Missed(missed) => {
-            let error = format!("this reader was too slow: {missed} updates are missing");
-            format!(
-                "event: gap\ndata: {}\n",
-                json_line(&json!({ "error": error, "missed": missed }))
-            )
-        }
     }
 }
 

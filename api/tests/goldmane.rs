@@ -8,6 +8,8 @@ mod access;
 mod collecting;
 #[path = "goldmane/listing.rs"]
 mod listing;
+#[path = "goldmane/many.rs"]
+mod many;
 #[path = "goldmane/served.rs"]
 mod served;
 #[path = "goldmane/statistics.rs"]

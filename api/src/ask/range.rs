@@ -89,6 +89,11 @@ impl Scope {
         self
     }
 
+    /// Each window by itself.
+    pub(crate) fn oldest_first(self) -> impl Iterator<Item = (Window, Vec<Arc<Chunk>>, Best)> {
+        self.windows.into_iter().rev()
+    }
+
     /// One more than the highest number of a key.
     pub(crate) fn groups(&self) -> usize {
         let all = self.chunks().flat_map(|(chunk, _)| chunk.groups());

@@ -3,7 +3,7 @@
 
 use schemas::filter::{Filter, PartyMatch};
 
-use crate::memory::{Chunk, End, Group, Numbered};
+use crate::memory::{Chunk, Details, End, Group, Numbered, Sum};
 
 /// What a filter says of keys so far.
 #[derive(Debug)]
@@ -65,9 +65,16 @@ impl<'a> Wanted<'a> {
             && (outcomes.is_empty() || outcomes.contains(&chunk.own(row).evidence.outcome()))
     }
 
-    /// Whether streams are to get a sum of this key.
-    pub(crate) fn has_key(&mut self, key: &Numbered<Group>) -> bool {
-        self.has(key.number(), || key)
+    /// Whether streams are to get this sum.
+    pub(crate) fn has_sum(&mut self, sum: &Sum) -> bool {
+        let Filter { outcomes, disagreement, .. } = self.filter;
+        let is_outcome = |details: &Details| {
+            let is_it = outcomes.is_empty() || outcomes.contains(&details.evidence.outcome());
+            is_it && disagreement.is_none_or(|asked| asked == details.disagreement.is_some())
+        };
+        let asks_nothing = outcomes.is_empty() && disagreement.is_none();
+        (asks_nothing || sum.details.as_deref().is_some_and(is_outcome))
+            && self.has(sum.group.number(), || &*sum.group)
     }
 
     fn looks_at(&mut self, key: &Group) -> bool {

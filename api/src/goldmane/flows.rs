@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use schemas::UnixNanos;
 use schemas::filter::Filter;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
@@ -10,7 +11,7 @@ use super::proto::flows_server::Flows;
 use super::stream::{NoStream, Stream, Streamed, Told};
 use super::{asked, proto, reply};
 use crate::ask::{HintOf, Order, Paging, hints, list};
-use crate::asker::{AskError, Asker, Found};
+use crate::asker::{AskError, Asker};
 
 /// Answers from memory, and from the lake where that does not reach.
 #[derive(Clone)]
@@ -35,17 +36,21 @@ pub(super) async fn look<T: Send + 'static>(
 ) -> Result<T, Status> {
     let looked = tokio::task::spawn_blocking(look).await;
     let found = looked.map_err(|error| Status::internal(format!("looking it up: {error}")))?;
-    found.map_err(|error| match error {
+    found.map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &AskError) -> Status {
+    match error {
         AskError::Range(_) => Status::invalid_argument(error.to_string()),
         AskError::TooMany => Status::resource_exhausted(error.to_string()),
-        AskError::Lake(ref source) => Status::unavailable(format!("{error}: {source}")),
-    })
+        AskError::Lake(source) => Status::unavailable(format!("{error}: {source}")),
+    }
 }
 
 /// An answer that says from when on there is something.
-pub(super) fn response<T>(message: T, found: &Found) -> Response<T> {
+pub(super) fn response<T>(message: T, only_from: Option<UnixNanos>) -> Response<T> {
     let mut response = Response::new(message);
-    if let Some(from) = found.only_from {
+    if let Some(from) = only_from {
         let value = MetadataValue::from(reply::seconds(from));
         response.metadata_mut().insert(HISTORY_FROM, value);
     }
@@ -66,7 +71,7 @@ impl Flows for FlowsService {
             let listed = list(&found.scope, filter, order, *interval, *paging, false);
             let flows = listed.sums.iter().map(reply::flow_result).collect();
             let meta = Some(reply::meta(*paging, listed.total));
-            Ok(response(proto::FlowListResult { meta, flows }, &found))
+            Ok(response(proto::FlowListResult { meta, flows }, found.only_from))
         })
         .await
     }
@@ -93,8 +98,11 @@ impl Flows for FlowsService {
                 Status::resource_exhausted("max number of streams reached, try again later")
             }
             NoStream::Ending => Status::unavailable("the daemon is ending"),
+            NoStream::Past(error) => refusal(&error),
         })?;
-        Ok(Response::new(Box::pin(results(stream))))
+        let only_from = stream.only_from();
+        let results: Self::StreamStream = Box::pin(results(stream));
+        Ok(response(results, only_from))
     }
 
     async fn filter_hints(
@@ -112,7 +120,7 @@ impl Flows for FlowsService {
             let page = paging.of(&values).iter();
             let hints = page.map(|value| proto::FilterHint { value: value.clone() }).collect();
             let meta = Some(reply::meta(paging, values.len()));
-            Ok(response(proto::FilterHintsResult { meta, hints }, &found))
+            Ok(response(proto::FilterHintsResult { meta, hints }, found.only_from))
         })
         .await
     }
@@ -126,11 +134,10 @@ fn results(
     futures::stream::unfold(Some(stream), |stream| async {
         let mut stream = stream?;
         match stream.next().await? {
-            Told::Sum { sum, .. } => Some((Ok(reply::flow_result(&sum)), Some(stream))),
+            Told::Sum(told) => Some((Ok(reply::flow_result(told.sum())), Some(stream))),
             Told::Missed(missed) => {
                 let status = Status::data_loss(format!(
-                    "this reader was too slow: {missed} updates are missing; ask again with \
-                     start_time_gte set to the last end_time"
+                    "{missed}; ask again with start_time_gte set to the last end_time"
                 ));
                 Some((Err(status), None))
             }

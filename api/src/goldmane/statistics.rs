@@ -37,7 +37,7 @@ impl Statistics for StatisticsService {
                 results.push(Err(Status::not_found("no flow of this range has such a policy")));
             }
             let stream: Self::ListStream = Box::pin(futures::stream::iter(results));
-            Ok(response(stream, &found))
+            Ok(response(stream, found.only_from))
         })
         .await
     }

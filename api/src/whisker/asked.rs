@@ -7,7 +7,7 @@ use schemas::filter::Filter;
 
 use crate::ask::{HintOf, Order, Paging, instant};
 use crate::asker::Asker;
-use crate::goldmane::stream::Place;
+use crate::goldmane::place::Place;
 use crate::query::BadQuery;
 
 /// What `/flows` is asked.
@@ -217,23 +217,4 @@ fn all(name: &str, value: &str) -> Result<bool, BadQuery> {
 
 fn bad(parameter: &str, message: String) -> BadQuery {
     BadQuery { parameter: parameter.to_owned(), message }
-}
-
-// === impl Place ===
-
-impl std::str::FromStr for Place {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (start, key) = text.split_once('-').ok_or(())?;
-        let start = UnixNanos::from_secs(u64::from(start.parse::<u32>().map_err(drop)?));
-        Ok(Self { start, key: key.parse().map_err(drop)? })
-    }
-}
-
-impl std::fmt::Display for Place {
-    /// Seconds since 1970 of the window's start, and the key's number.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.start.secs(), self.key)
-    }
 }

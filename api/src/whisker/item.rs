@@ -14,7 +14,7 @@ use crate::memory::Sum;
 
 /// A flow.
 #[derive(Debug, Serialize)]
-pub(super) struct Item {
+pub(crate) struct Item {
     start_time: String,
     end_time: String,
     action: &'static str,
@@ -94,14 +94,14 @@ struct Endpoint {
 }
 
 /// RFC 3339 in whole seconds.
-pub(super) fn time(at: UnixNanos) -> String {
+pub(crate) fn time(at: UnixNanos) -> String {
     UnixNanos::from_secs(at.secs()).to_string().replace(".000Z", "Z")
 }
 
 // === impl Item ===
 
 impl Item {
-    pub(super) fn new(sum: &Sum, words: &Dictionary, correction: bool) -> Self {
+    pub(crate) fn new(sum: &Sum, words: &Dictionary, correction: bool) -> Self {
         // What this process encoded decodes.
         let key = proto::FlowKey::decode(sum.group.encoded.clone()).unwrap_or_default();
         let policies = key.policies.unwrap_or_default();

@@ -271,8 +271,75 @@ async fn a_watch_is_a_stream_of_events_that_goes_on_where_it_broke() {
         let (again, item) = event(&mut stream, &mut text).await;
         assert_eq!((&again, &item["source_name"]), (id, &data["source_name"]));
     }
-    // What comes late has no id, so that the place stays.
-    served.push([flow(&keys[0], NOW + 1, 9)]).await;
+}
+
+/// What comes late while a page is away is told when it comes back: once, and only of windows that
+/// it had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn corrections_that_a_reader_missed_come_when_he_comes_back() {
+    let served = Served::default().await;
+    let key = key("client", "cart-*");
+    let mut stream = open(&served, "/flows?watch=true", &[]).await;
+    served.push([flow(&key, NOW, 1)]).await;
+    served.set_clock(NOW + 60);
+    let mut text = String::new();
+    let (_, first) = event(&mut stream, &mut text).await;
+    assert_eq!(first["packets_in"], 1);
+    served.push([flow(&key, NOW + 1, 9)]).await;
     let (id, late) = event(&mut stream, &mut text).await;
-    assert_eq!((id, &late["correction"], &late["packets_in"]), (None, &json!(true), &json!(9)));
+    assert_eq!((&late["correction"], &late["packets_in"]), (&json!(true), &json!(9)));
+    drop(stream);
+
+    served.push([flow(&key, NOW + 2, 20)]).await;
+    served.push([flow(&key, NOW + 30, 300)]).await;
+    served.set_clock(NOW + 75);
+    served.push([flow(&key, NOW + 31, 4_000)]).await;
+    let headers = [("last-event-id", id.as_deref().unwrap())];
+    let mut stream = open(&served, "/flows?watch=true", &headers).await;
+    let mut text = String::new();
+    let (_, late) = event(&mut stream, &mut text).await;
+    assert_eq!((&late["correction"], &late["packets_in"]), (&json!(true), &json!(20)));
+    let (id, window) = event(&mut stream, &mut text).await;
+    assert_eq!((&window["correction"], &window["packets_in"]), (&Value::Null, &json!(4_300)));
+    drop(stream);
+
+    // He has it all: what comes next is what is new.
+    served.push([flow(&key, NOW + 3, 50_000)]).await;
+    let headers = [("last-event-id", id.as_deref().unwrap())];
+    let mut stream = open(&served, "/flows?watch=true", &headers).await;
+    let (_, late) = event(&mut stream, &mut String::new()).await;
+    assert_eq!(late["packets_in"], 50_000);
+}
+
+/// After a restart nobody knows which corrections were told: that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_another_life_of_the_daemon_is_told_what_cannot_be_known() {
+    let served = Served::default().await;
+    let headers = [("last-event-id", "1800000000-7-3-1")];
+    let mut stream = open(&served, "/flows?watch=true", &headers).await;
+    let mut text = String::new();
+    while !text.contains("event: gap") {
+        let frame = stream.body_mut().frame().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+    }
+    assert!(text.contains("started again"), "{text}");
+}
+
+/// One who comes back before anything had come misses nothing either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_is_told_before_the_first_event() {
+    let served = Served::default().await;
+    let key = key("client", "cart-*");
+    served.push([flow(&key, NOW - 60, 1)]).await;
+    served.set_clock(NOW);
+    let mut stream = open(&served, "/flows?watch=true", &[]).await;
+    assert_eq!(stream.headers()["x-accel-buffering"], "no");
+    let frame = stream.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    let begin = String::from_utf8(frame.to_vec()).unwrap();
+    let id = begin.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    drop(stream);
+    served.push([flow(&key, NOW, 7)]).await;
+    served.set_clock(NOW + 45);
+    let mut stream = open(&served, "/flows?watch=true", &[("last-event-id", &id)]).await;
+    assert_eq!(event(&mut stream, &mut String::new()).await.1["packets_in"], 7);
 }
