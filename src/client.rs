@@ -64,8 +64,8 @@ impl Daemon {
         let status = response.status();
         let body = response.into_body().collect().await.with_context(asking)?.to_bytes();
         let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        match said.as_ref().and_then(|said| said["error"].as_str()) {
-            Some(error) => bail!("{error}"),
+        match said.as_ref().and_then(|said| said["detail"].as_str()) {
+            Some(detail) => bail!("{detail}"),
             None => bail!("the daemon at {address} answered {status} to {path}"),
         }
     }

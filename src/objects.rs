@@ -180,9 +180,30 @@ fn nets_in(documents: &[Document]) -> Vec<ipnet::IpNet> {
     nets
 }
 
+/// What questions are answered from.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// Who is there.
+    pub view: &'a View,
+    /// Which policies hold.
+    pub policies: &'a Compiled,
+    /// What they cannot know of who is there.
+    pub doubts: &'a Doubts,
+    /// Blocks of addresses that the policies speak of; where they are not known nobody is taken for
+    /// another who is alike.
+    pub nets: Option<&'a [ipnet::IpNet]>,
+}
+
 // === impl Described ===
 
 impl Described {
+    /// What questions about it are answered from.
+    #[must_use]
+    pub fn ground(&self) -> Ground<'_> {
+        let Self { view, policies, doubts, nets, .. } = self;
+        Ground { view, policies, doubts, nets: Some(nets) }
+    }
+
     /// Everything that could not be read, each once, as `file:line: object: what is wrong`.
     pub fn errors(&self) -> Vec<String> {
         let refused = self.problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -197,26 +218,6 @@ impl Described {
     pub fn warnings(&self) -> Vec<String> {
         let warnings = self.problems.iter().filter(|one| one.severity == Severity::Warning);
         warnings.map(ToString::to_string).collect()
-    }
-
-    /// The policies' answer with its reasons, and what an object that could not be read leaves open.
-    /// `names` and `what` are as the question was asked.
-    pub fn explain(
-        &self,
-        question: &Question<'_>,
-        mut judgement: Judgement,
-        names: (&str, &str),
-        what: (Protocol, u16),
-    ) -> Explanation {
-        let reasons = self.policies.explain(question, &judgement);
-        let ends = (question.from.endpoint, question.to.endpoint);
-        let blamed = self.doubts.apply(ends, &mut judgement);
-        let mut explanation = Explanation::new(names, what, &judgement, reasons);
-        if let Some(source) = blamed {
-            let open = format!("{source} could not be read and could change this; as read: ");
-            explanation.sentence.insert_str(0, &open);
-        }
-        explanation
     }
 
     /// Names on standard error what is wrong and was not before; says whether that leaves nothing
@@ -243,6 +244,30 @@ impl Described {
             eprintln!("error: {error}");
         }
         errors.is_empty()
+    }
+}
+
+// === impl Ground ===
+
+impl Ground<'_> {
+    /// The policies' answer with its reasons, and what an object that could not be read leaves open.
+    /// `names` and `what` are as the question was asked.
+    pub fn explain(
+        &self,
+        question: &Question<'_>,
+        mut judgement: Judgement,
+        names: (&str, &str),
+        what: (Protocol, u16),
+    ) -> Explanation {
+        let reasons = self.policies.explain(question, &judgement);
+        let ends = (question.from.endpoint, question.to.endpoint);
+        let blamed = self.doubts.apply(ends, &mut judgement);
+        let mut explanation = Explanation::new(names, what, &judgement, reasons);
+        if let Some(source) = blamed {
+            let open = format!("{source} could not be read and could change this; as read: ");
+            explanation.sentence.insert_str(0, &open);
+        }
+        explanation
     }
 }
 

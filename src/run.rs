@@ -15,7 +15,7 @@ use crate::config::{self, Settings};
 use crate::delivery::Delivery;
 use crate::ending::{self, Ending, Until};
 use crate::knowledge::Knowledge;
-use crate::serving::{Fed, Nodes};
+use crate::serving::{Cluster, Fed};
 use crate::tables::Tables;
 use crate::telemetry::Telemetry;
 use crate::vitals::Vitals;
@@ -92,7 +92,7 @@ async fn daemon(
     let fed = Fed::open(&settings, &mut registry).await?;
     let (knowledge, cluster, policies) = Knowledge::new(&settings, tables.cluster(), &mut registry);
     let known = knowledge.report();
-    let nodes = Arc::new(Nodes(cluster.clone()));
+    let asked = Arc::new(Cluster { endpoints: cluster.clone(), policies: policies.clone() });
     let source = source::open(&settings, &spool, &kernel_tables, knowledge, &mut registry)?;
 
     let mut graph = Graph::new(&mut registry, settings.graph_limits());
@@ -121,7 +121,7 @@ async fn daemon(
         recent: fed.recent(),
         registry: registry.clone(),
     };
-    let serving = fed.serve(&settings, live, (registry.clone(), vitals), nodes)?;
+    let serving = fed.serve(&settings, live, (registry.clone(), vitals), asked)?;
     ready(&settings);
     Ending { source: source.handle, graph, delivery, serving, registry }.after(ending).await
 }

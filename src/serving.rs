@@ -1,20 +1,20 @@
 //! The API of a running daemon: its feed from the graph, its listeners, and what it says of itself.
 
-use std::net::IpAddr;
+mod cluster;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use api::goldmane::{Grpc, Pushes};
 use api::{Api, Asker, AskerConfig, Clock, Feed, Recent};
-use cluster::Resolved;
 use exporters::spool::Vocabulary;
 use pipelines::edge::Receiver;
 use pipelines::graph::Port;
 use pipelines::{Graph, Live};
 use prometheus_client::registry::Registry;
+use schemas::Update;
 use schemas::json::{FlowJson, Rereader};
-use schemas::{Addr, EndpointKind, Update};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use crate::clock;
 use crate::config::Settings;
 use crate::config::settings::Source;
 use crate::vitals::Vitals;
+
+pub use cluster::Cluster;
 
 /// The API while it is served.
 pub struct Serving {
@@ -40,9 +42,6 @@ pub struct Fed {
     feed: Feed,
     clock: Clock,
 }
-
-/// The nodes of the cluster, for who pushes.
-pub struct Nodes(pub cluster::Reader);
 
 /// How often windows are looked at that nothing comes for.
 const TICK: Duration = Duration::from_millis(500);
@@ -101,7 +100,7 @@ impl Fed {
         settings: &Settings,
         live: Receiver<Live>,
         (registry, vitals): (Arc<Registry>, Vitals),
-        nodes: Arc<Nodes>,
+        known: Arc<Cluster>,
     ) -> Result<Serving> {
         let Self { listener, grpc, recent, feed, clock } = self;
         let address = listener.local_addr().context("the API's address")?;
@@ -122,6 +121,7 @@ impl Fed {
         );
         let asker = Asker::new(recent.clone(), config);
         let api = Api::new(asker.clone(), words, registry, Arc::new(vitals));
+        let api = api.knowing(known.clone());
         let stop = CancellationToken::new();
         let server = tokio::spawn(api::serve(listener, api, stop.clone().cancelled_owned()));
         let node: Arc<str> = settings.node.as_str().into();
@@ -129,7 +129,7 @@ impl Fed {
         let grpc = grpc.map(|(grpc, pushes)| {
             let address = grpc.address().map(|address| address.to_string()).unwrap_or_default();
             tracing::info!(grpc = address, "listening for gRPC: goldmane.Flows, FlowCollector");
-            let served = grpc.serve(asker, pushes.clone(), (node, nodes), stopped);
+            let served = grpc.serve(asker, pushes.clone(), (node, known), stopped);
             let served = async {
                 if let Err(error) = served.await {
                     tracing::error!(error = %anyhow::Error::from(error), "gRPC is not served");
@@ -208,27 +208,5 @@ impl Serving {
             grpc.await.context("gRPC stopped in the middle")?;
         }
         self.server.await.context("the API stopped in the middle")
-    }
-}
-
-// === impl Nodes ===
-
-impl api::goldmane::Nodes for Nodes {
-    fn by_address(&self, address: IpAddr) -> Option<Arc<str>> {
-        match self.0.view().endpoint_at(Addr::from(address), clock::now()) {
-            Resolved::Known(known) if known.kind == EndpointKind::HostEndpoint => {
-                let is_named = !known.node.is_empty();
-                Some(if is_named { known.node.clone() } else { known.name.clone() })
-            }
-            _ => None,
-        }
-    }
-
-    fn is_node(&self, name: &str) -> bool {
-        let endpoints = self.0.view().endpoints();
-        endpoints.iter().any(|known| {
-            known.kind == EndpointKind::HostEndpoint
-                && (&*known.name == name || &*known.node == name)
-        })
     }
 }

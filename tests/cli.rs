@@ -82,6 +82,11 @@ fn the_checked_in_schema_is_the_types() {
 }
 
 #[test]
+fn the_checked_in_openapi_document_is_what_the_api_takes_and_gives() {
+    assert_same(Path::new("schemas/openapi.json"), &api::openapi_text());
+}
+
+#[test]
 fn the_config_page_describes_the_types() {
     assert_same(Path::new("docs/config.md"), &whyflow::config::reference::page());
 }

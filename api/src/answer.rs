@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemas::filter::Filter;
 use schemas::json::{FlowJson, Words};
 use schemas::observation::Names;
-use schemas::{Flow, Interfaces, Lane, Window};
+use schemas::{Flow, Interfaces, Lane, UnixNanos, Window};
 
 use crate::memory::{Chunk, Snapshot};
 use crate::query::{Page, Query};
@@ -15,6 +15,8 @@ use crate::query::{Page, Query};
 pub(crate) enum Row {
     Open(Arc<Flow>),
     Closed(Arc<Chunk>, usize),
+    /// From the Parquet files.
+    Older(Box<FlowJson>),
 }
 
 /// The words behind the numbers in a row.
@@ -25,12 +27,18 @@ pub(crate) struct Dictionary {
     pub(crate) cluster: Option<Arc<str>>,
 }
 
-/// The rows asked for, newest first, and where the next page begins when there are more.
-pub(crate) fn rows(snapshot: &Snapshot, query: &Query) -> (Vec<Row>, Option<Page>) {
+/// The rows asked for of windows that begin at `whole_from` or later, newest first, and where the
+/// next page begins when there are more.
+pub(crate) fn rows(
+    snapshot: &Snapshot,
+    query: &Query,
+    whole_from: UnixNanos,
+) -> (Vec<Row>, Option<Page>) {
     let open = snapshot.open.iter().filter(|_| query.open && query.page.is_none());
     let open = open.filter(|row| asked(query, row)).map(|row| Row::Open(Arc::clone(row)));
     let mut known = Known::default();
     let chunks = snapshot.chunks.iter().filter(|chunk| overlaps(query, chunk.window));
+    let chunks = chunks.filter(|chunk| chunk.window.start >= whole_from);
     let chunks = chunks.filter(|chunk| page_of(query, chunk) > 0);
     let closed =
         chunks.flat_map(|chunk| (0..page_of(query, chunk)).rev().map(move |row| (chunk, row)));
@@ -42,9 +50,9 @@ pub(crate) fn rows(snapshot: &Snapshot, query: &Query) -> (Vec<Row>, Option<Page
     let last = rows.iter().rev().find_map(|row| match row {
         Row::Closed(chunk, row) => {
             let row = chunk.first + u64::try_from(*row).unwrap_or(u64::MAX);
-            Some(Page { window_end: chunk.window.end, row })
+            Some(Page::Recent { window_end: chunk.window.end, row })
         }
-        Row::Open(_) => None,
+        Row::Open(_) | Row::Older(_) => None,
     });
     (rows, last.filter(|_| is_more))
 }
@@ -75,9 +83,10 @@ fn overlaps(query: &Query, window: Window) -> bool {
 /// ended. What comes while somebody turns pages stands behind, in its window or in a newer one.
 fn page_of(query: &Query, chunk: &Chunk) -> usize {
     match query.page {
-        Some(page) if chunk.window.end > page.window_end => 0,
-        Some(page) if chunk.window.end == page.window_end => {
-            let before = page.row.saturating_sub(chunk.first);
+        Some(Page::Older { .. }) => 0,
+        Some(Page::Recent { window_end, .. }) if chunk.window.end > window_end => 0,
+        Some(Page::Recent { window_end, row }) if chunk.window.end == window_end => {
+            let before = row.saturating_sub(chunk.first);
             usize::try_from(before).unwrap_or(usize::MAX).min(chunk.len())
         }
         _ => chunk.len(),
@@ -118,6 +127,7 @@ impl Row {
                 let words = words.words(Some(chunk.lane(*row)));
                 json_line(&FlowJson::new(&chunk.flow(*row), &words))
             }
+            Self::Older(row) => json_line(row),
         }
     }
 }

@@ -14,10 +14,12 @@ mod memory;
 
 mod feed;
 
+mod parameter;
 mod query;
 
 mod answer;
 mod follow;
+mod older;
 
 mod ask;
 mod asker;
@@ -25,6 +27,10 @@ mod asker;
 pub mod status;
 
 mod whisker;
+
+pub mod known;
+mod problem;
+mod v1;
 
 mod connections;
 mod serve;
@@ -36,3 +42,4 @@ pub use metrics::Metrics;
 pub use query::{BadQuery, Query};
 pub use serve::{Api, BindError, bind, serve};
 pub use status::{Status, Vitals};
+pub use v1::document::openapi_text;

@@ -2,17 +2,17 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use schemas::Interfaces;
 use schemas::observation::Names;
+use schemas::{Interfaces, UnixNanos};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,11 +21,17 @@ use crate::answer::{self, Dictionary, json_line};
 use crate::asker::Asker;
 use crate::connections;
 use crate::follow::Follower;
+use crate::known::{Known, NothingKnown};
 use crate::memory::Recent;
-use crate::metrics::{Answered, Metrics};
-use crate::query::{BadQuery, Query};
+use crate::metrics::{self, Metrics};
+use crate::older::{self, Answered};
+use crate::problem::Problem;
+use crate::query::Query;
 use crate::status::Vitals;
-use crate::whisker;
+use crate::v1::document::openapi_text;
+use crate::whisker::events::HISTORY_FROM;
+use crate::whisker::item;
+use crate::{v1, whisker};
 
 /// What is served. Clones share it.
 #[derive(Clone)]
@@ -35,6 +41,7 @@ pub struct Api {
     words: Arc<Dictionary>,
     registry: Arc<Registry>,
     vitals: Arc<dyn Vitals>,
+    known: Arc<dyn Known>,
     requests: Arc<Semaphore>,
     metrics: Metrics,
 }
@@ -47,19 +54,11 @@ pub struct BindError {
     source: std::io::Error,
 }
 
-/// A request that could not be answered.
-#[derive(Debug, Serialize)]
-struct Failure {
-    error: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<String>,
-}
-
 /// Connections beside those whose requests are being answered: health checks, scrapes, idle ones.
 const CONNECTIONS_BESIDE: usize = 64;
 
-const PATHS: &str = "/api/v1/flows, /api/v1/status, /flows, /flows-filter-hints, /metrics, /livez, \
-                     /readyz";
+const PATHS: &str = "/api/v1/flows, stream, hints, statistics, policies, endpoints, explain, graph, \
+                     status and openapi.json, /flows, /flows-filter-hints, /metrics, /livez, /readyz";
 
 /// Opens the listening socket.
 ///
@@ -91,45 +90,73 @@ impl Api {
         let recent = asker.recent().clone();
         let requests = Arc::new(Semaphore::new(recent.limits().requests));
         let metrics = recent.metrics.clone();
-        Self { recent, asker, words, registry, vitals, requests, metrics }
+        let known = Arc::new(NothingKnown);
+        Self { recent, asker, words, registry, vitals, known, requests, metrics }
+    }
+
+    /// The same with what is known of a cluster.
+    #[must_use]
+    pub fn knowing(self, known: Arc<dyn Known>) -> Self {
+        Self { known, ..self }
     }
 
     fn router(self) -> Router {
         Router::new()
             .route("/api/v1/flows", get(flows))
+            .route("/api/v1/stream", get(stream))
+            .route("/api/v1/hints", get(hints))
+            .route("/api/v1/statistics", get(statistics))
+            .route("/api/v1/policies", get(policies))
+            .route("/api/v1/endpoints", get(endpoints))
+            .route("/api/v1/explain", get(explain))
+            .route("/api/v1/graph", get(graph))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/openapi.json", get(openapi))
             .route("/flows", get(whisker_flows))
             .route("/flows-filter-hints", get(whisker_hints))
             .route("/whisker-backend/flows", get(whisker_flows))
             .route("/whisker-backend/flows-filter-hints", get(whisker_hints))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(scrape))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .fallback(nothing)
+            .method_not_allowed_fallback(only_get)
             .with_state(self)
     }
 
     fn answered(&self, path: &'static str, response: Response) -> Response {
         let status = response.status().as_u16();
-        self.metrics.requests.get_or_create(&Answered { path, status }).inc();
+        self.metrics.requests.get_or_create(&metrics::Answered { path, status }).inc();
         response
     }
 
-    fn flows(&self, query: &str) -> Response {
-        let query = match Query::parse(query) {
-            Ok(query) => query,
-            Err(bad) => return Failure::from(bad).response(StatusCode::BAD_REQUEST),
-        };
-        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
-            let error = "as many requests are being answered as `api.requests_max` allows";
-            return Failure::new(error).response(StatusCode::SERVICE_UNAVAILABLE);
-        };
-        if query.follow { self.follow(query, permit) } else { self.list(&query, permit) }
+    /// Room for one more question; at least one more is told that there is none.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Response> {
+        let permit = Arc::clone(&self.requests).try_acquire_owned();
+        permit.map_err(|_| Problem::busy().into_response())
     }
 
-    fn list(&self, query: &Query, permit: OwnedSemaphorePermit) -> Response {
-        let snapshot = self.recent.snapshot();
-        let (rows, next) = answer::rows(&snapshot, query);
+    async fn flows(&self, query: &str) -> Response {
+        let query = match Query::parse(query, self.asker.now()) {
+            Ok(query) => query,
+            Err(bad) => return Problem::from(bad).into_response(),
+        };
+        match self.permit() {
+            Ok(permit) if query.follow => self.follow(query, permit),
+            Ok(permit) => self.list(query, permit).await,
+            Err(busy) => busy,
+        }
+    }
+
+    async fn list(&self, query: Query, permit: OwnedSemaphorePermit) -> Response {
+        let (recent, asker) = (self.recent.clone(), self.asker.clone());
+        let looked =
+            tokio::task::spawn_blocking(move || older::rows(&asker, &recent.snapshot(), &query));
+        let Answered { rows, next, only_from } = match looked.await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => return Problem::from(error).into_response(),
+            Err(error) => return v1::stopped(&error),
+        };
         let words = Arc::clone(&self.words);
         let lines = rows.into_iter().map(move |row| {
             let _held_while_answering = &permit;
@@ -140,16 +167,19 @@ impl Api {
         if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
             headers.insert(header::LINK, link);
         }
+        if let Some(Ok(from)) = only_from.map(|from| HeaderValue::try_from(item::time(from))) {
+            headers.insert(HISTORY_FROM, from);
+        }
         (headers, Body::from_stream(futures::stream::iter(lines))).into_response()
     }
 
     fn follow(&self, query: Query, permit: OwnedSemaphorePermit) -> Response {
         let Some(events) = self.recent.events.upgrade().map(|sender| sender.subscribe()) else {
-            let error = "the daemon is ending; there is nothing more to follow";
-            return Failure::new(error).response(StatusCode::SERVICE_UNAVAILABLE);
+            let detail = "the daemon is ending; there is nothing more to follow";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
         };
         let snapshot = self.recent.snapshot();
-        let (past, _) = answer::rows(&snapshot, &query);
+        let (past, _) = answer::rows(&snapshot, &query, UnixNanos(0));
         let (words, metrics) = (Arc::clone(&self.words), self.metrics.clone());
         let from = (snapshot.sequence, events);
         let follower = Follower::new(query, words, metrics, past, from, permit);
@@ -158,8 +188,63 @@ impl Api {
 }
 
 async fn flows(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
-    let response = api.flows(query.as_deref().unwrap_or_default());
+    let response = api.flows(query.as_deref().unwrap_or_default()).await;
     api.answered("/api/v1/flows", response)
+}
+
+/// One of the questions that are answered at once, as many as there is room for.
+async fn asked(
+    api: &Api,
+    path: &'static str,
+    answer: impl Future<Output = Response> + Send,
+) -> Response {
+    let response = match api.permit() {
+        Ok(_held_while_answering) => answer.await,
+        Err(busy) => busy,
+    };
+    api.answered(path, response)
+}
+
+async fn stream(State(api): State<Api>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    let response = v1::stream(&api.asker, &api.words, &query, &headers).await;
+    api.answered("/api/v1/stream", response)
+}
+
+async fn hints(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/hints", v1::hints(&api.asker, &query)).await
+}
+
+async fn statistics(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/statistics", v1::statistics(&api.asker, &query)).await
+}
+
+async fn policies(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/policies", v1::policies(&api.asker, &api.known, &query)).await
+}
+
+async fn endpoints(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/endpoints", v1::endpoints(&api.asker, &api.known, &query)).await
+}
+
+async fn explain(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/explain", v1::explain(&api.asker, &api.known, &query)).await
+}
+
+async fn graph(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    asked(&api, "/api/v1/graph", v1::graph(&api.asker, &query)).await
+}
+
+async fn openapi(State(api): State<Api>) -> Response {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(openapi_text);
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    api.answered("/api/v1/openapi.json", (headers, DOCUMENT.as_str()).into_response())
 }
 
 async fn whisker_flows(
@@ -182,7 +267,7 @@ async fn status(State(api): State<Api>) -> Response {
     api.answered("/api/v1/status", response)
 }
 
-async fn metrics(State(api): State<Api>) -> Response {
+async fn scrape(State(api): State<Api>) -> Response {
     let mut text = String::new();
     let encoded = prometheus_client::encoding::text::encode(&mut text, &api.registry);
     let response = match encoded {
@@ -191,8 +276,8 @@ async fn metrics(State(api): State<Api>) -> Response {
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => {
-            let error = format!("cannot write the metrics: {error}");
-            Failure::new(&error).response(StatusCode::INTERNAL_SERVER_ERROR)
+            let detail = format!("cannot write the metrics: {error}");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         }
     };
     api.answered("/metrics", response)
@@ -210,8 +295,13 @@ async fn readyz(State(api): State<Api>) -> Response {
 }
 
 async fn nothing(State(api): State<Api>, uri: Uri) -> Response {
-    let error = format!("there is nothing at {}; there are {PATHS}", uri.path());
-    api.answered("other", Failure::new(&error).response(StatusCode::NOT_FOUND))
+    let detail = format!("there is nothing at {}; there are {PATHS}", uri.path());
+    api.answered("other", Problem::new(StatusCode::NOT_FOUND, detail).into_response())
+}
+
+async fn only_get(State(api): State<Api>, method: Method, uri: Uri) -> Response {
+    let detail = format!("found {method} {}; everything here is asked with GET", uri.path());
+    api.answered("other", Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response())
 }
 
 fn json_lines() -> HeaderMap {
@@ -224,22 +314,4 @@ fn json_lines() -> HeaderMap {
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json")];
     (status, headers, json_line(value)).into_response()
-}
-
-// === impl Failure ===
-
-impl Failure {
-    fn new(error: &str) -> Self {
-        Self { error: error.to_owned(), parameter: None }
-    }
-
-    fn response(&self, status: StatusCode) -> Response {
-        json(status, self)
-    }
-}
-
-impl From<BadQuery> for Failure {
-    fn from(bad: BadQuery) -> Self {
-        Self { error: bad.to_string(), parameter: Some(bad.parameter) }
-    }
 }

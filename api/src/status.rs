@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Says how a daemon is, when it is asked.
@@ -15,7 +16,7 @@ pub trait Vitals: Send + Sync + 'static {
 }
 
 /// A daemon's state. What is empty is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Status {
     /// Its version.
@@ -48,7 +49,7 @@ pub struct Status {
 }
 
 /// Where flows come from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Source {
     /// `kernel` or `replay`.
@@ -62,7 +63,7 @@ pub struct Source {
 }
 
 /// A program on an interface.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Hook {
     /// The node.
@@ -81,7 +82,7 @@ pub struct Hook {
 
 /// What an interface carried in one direction that is in no row: with the rows, it is what the
 /// interface's own counters say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Unseen {
     /// Packets before the program was there.
@@ -99,7 +100,7 @@ pub struct Unseen {
 }
 
 /// Something that a kernel may have.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Feature {
     /// What.
@@ -112,7 +113,7 @@ pub struct Feature {
 }
 
 /// Who an address is, and which policies hold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cluster {
     /// The folder of manifests.
@@ -129,7 +130,7 @@ pub struct Cluster {
 }
 
 /// How far each step is behind.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Freshness {
     /// Seconds since the source's last batch.
@@ -146,7 +147,7 @@ pub struct Freshness {
 }
 
 /// A destination of flows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Exporter {
     /// Its name in the config.
@@ -163,7 +164,7 @@ pub struct Exporter {
 }
 
 /// A counter of something lost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Loss {
     /// The metric, with its labels.

@@ -16,5 +16,7 @@ mod served;
 mod statistics;
 #[path = "goldmane/streaming.rs"]
 mod streaming;
+#[path = "goldmane/v1.rs"]
+mod v1;
 #[path = "goldmane/whisker.rs"]
 mod whisker;

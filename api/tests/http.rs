@@ -316,7 +316,7 @@ async fn a_bad_question_gets_400_with_the_parameters_name() {
     assert_eq!(response.status(), 400);
     let body: Value = serde_json::from_str(&text(response).await).unwrap();
     assert_eq!(body["parameter"], "port");
-    assert!(body["error"].as_str().unwrap().contains("\"http\""), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("\"http\""), "{body}");
     let nowhere = get(&served, "/nowhere").await;
     assert_eq!(nowhere.status(), 404);
     assert!(text(nowhere).await.contains("/api/v1/flows"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use schemas::{Reason, Trace, Verdict};
+use schemas::{PolicyRef, Reason, Trace, Verdict};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::{Document, Problem};
@@ -41,6 +41,19 @@ pub struct Compiled {
     classes: Arc<Classes>,
     uses_port_names: bool,
     uses_source_ports: bool,
+}
+
+/// A policy of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which.
+    pub policy: PolicyRef,
+    /// Where it is written.
+    pub source: Arc<str>,
+    /// It counts for what is enforced.
+    pub is_enforced: bool,
+    /// It counts for what would be with the staged policies enforced.
+    pub is_pending: bool,
 }
 
 // === impl Compiled ===
@@ -97,6 +110,20 @@ impl Compiled {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Every policy, in the order they are asked.
+    #[must_use]
+    pub fn policies(&self) -> Vec<Listed> {
+        let mut placed: Vec<_> = self.set.policies.iter().collect();
+        placed.sort_by_key(|placed| placed.rank);
+        let listed = placed.into_iter().map(|placed| Listed {
+            policy: placed.policy.name.clone(),
+            source: Arc::clone(&placed.policy.source),
+            is_enforced: placed.enforced,
+            is_pending: placed.pending,
+        });
+        listed.collect()
     }
 
     /// How well it remembers, with the sets that it shares its memory with.

@@ -8,6 +8,7 @@ use crate::{Judgement, hits};
 
 /// One question answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// Who opens the connection, as asked.
     pub from: String,
@@ -29,6 +30,7 @@ pub struct Explanation {
 
 /// One side of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Side {
     /// What this side's policies give.
     pub verdict: Verdict,
@@ -48,6 +50,8 @@ pub struct Side {
 
 /// The policy that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ExplainedBy"))]
 pub struct DecidedBy {
     /// Its kind.
     pub kind: PolicyKind,

@@ -55,7 +55,7 @@ mod explanation;
 pub mod hits;
 mod reach;
 
-pub use compiled::Compiled;
+pub use compiled::{Compiled, Listed};
 pub use document::{Document, Problem, Severity};
 pub use documents::{DocumentId, Documents, ReadDocument};
 pub use explanation::{DecidedBy, Explanation, Side};

@@ -11,6 +11,7 @@ use crate::time::{UnixNanos, Window};
 
 /// One incarnation of an agent. Closing a window in a lane depends only on that lane's batches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lane {
     /// The agent's node.
     pub node: Arc<str>,

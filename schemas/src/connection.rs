@@ -14,6 +14,7 @@ pub struct ConnectionId(pub u64);
 
 /// How it is known which end opened the connection, surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InitiatorFrom {
     /// A SYN without ACK.
@@ -28,6 +29,7 @@ pub enum InitiatorFrom {
 
 /// Whether the first packet of the connection was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Since {
     /// Yes: it is judged by the policies of that moment.
@@ -48,6 +50,7 @@ pub enum Reporter {
 
 /// Where a row's counters are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {
     /// The reporter's interface.

@@ -11,6 +11,7 @@ use crate::net::{Addr, Protocol};
 
 /// What kind of thing an address belongs to, in Goldmane's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum EndpointKind {
     /// A pod, or in a folder of manifests a workload whose pods are not there.
     Workload,
@@ -28,6 +29,7 @@ pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
 
 /// The thing that made a pod: `Deployment/cart` rather than the ReplicaSet in between.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Owner {
     /// As in `Deployment`.
     pub kind: Arc<str>,
@@ -37,6 +39,7 @@ pub struct Owner {
 
 /// A port that a pod's containers declare; a policy may speak of it by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeclaredPort {
     /// Empty when it has none.
     pub name: Arc<str>,
@@ -82,6 +85,7 @@ pub struct Endpoint {
 
 /// A Kubernetes Service as a flow speaks of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Service {
     /// Namespace.
     pub namespace: Arc<str>,

@@ -33,6 +33,7 @@ pub enum Detail {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The eBPF collector.
@@ -49,6 +50,7 @@ pub enum Origin {
 /// Counters, relative to the reporting side: for `Src` what it sent is `out`; for `Dst` what came
 /// from the opener is `in`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Counters {
     /// Packets into the reporting endpoint.
     pub packets_in: u64,

@@ -6,6 +6,8 @@
 
 mod back;
 mod build;
+#[cfg(feature = "schema")]
+mod schema;
 mod text;
 pub mod word;
 
@@ -43,14 +45,18 @@ pub struct Words<'a> {
 
 /// A flow as it is written out. Times are RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Row"))]
 pub struct FlowJson {
     /// The row's number, 32 hexadecimal digits.
     pub id: RowId,
     /// First instant of the window.
     #[serde(with = "text::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Time"))]
     pub window_start: UnixNanos,
     /// First instant after the window.
     #[serde(with = "text::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Time"))]
     pub window_end: UnixNanos,
     /// The window has not closed yet: a new or newly denied connection, told at once. No sum uses
     /// such a row; its window's row follows.
@@ -100,6 +106,7 @@ pub struct FlowJson {
     pub counters: Counters,
     /// TCP flags seen, both ways.
     #[serde(default, with = "text::flags", skip_serializing_if = "text::flags::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub tcp_flags: TcpFlags,
     /// What the kernel did.
     pub evidence: EvidenceJson,
@@ -117,6 +124,7 @@ pub struct FlowJson {
     pub near_misses: Vec<NearMiss>,
     /// The policies in force, 16 hexadecimal digits; left out when there were none.
     #[serde(default, with = "text::revision", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub policy_revision: Option<u64>,
     /// How the opener is known.
     pub initiator_from: InitiatorFrom,
@@ -124,9 +132,11 @@ pub struct FlowJson {
     pub since: Since,
     /// First packet in the window.
     #[serde(with = "text::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Time"))]
     pub first_seen: UnixNanos,
     /// Last packet in the window.
     #[serde(with = "text::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Time"))]
     pub last_seen: UnixNanos,
     /// 0 for the row of the window's close; later rows are deltas to add.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -147,6 +157,8 @@ pub struct FlowJson {
 
 /// One end of a flow: what a policy may ask of it, and who it is to people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Endpoint"))]
 pub struct EndpointJson {
     /// What kind of thing.
     pub kind: EndpointKind,
@@ -195,6 +207,8 @@ pub struct EndpointJson {
 
 /// An interface by where it is and what it is called there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Interface"))]
 pub struct InterfaceJson {
     /// The node it belongs to.
     pub node: Arc<str>,
@@ -207,6 +221,8 @@ pub struct InterfaceJson {
 
 /// What an ICMP message says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Icmp"))]
 pub struct IcmpJson {
     /// Type.
     pub r#type: u8,
@@ -216,6 +232,8 @@ pub struct IcmpJson {
 
 /// Both ends on the wire; the protocol is the row's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Tuple"))]
 pub struct TupleJson {
     /// Who sent it.
     pub source_address: Addr,
@@ -229,6 +247,8 @@ pub struct TupleJson {
 
 /// What the kernel did, in packets of the direction that opened the connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Evidence"))]
 pub struct EvidenceJson {
     /// Seen at the far interface.
     pub delivered: u64,
@@ -246,6 +266,8 @@ pub struct EvidenceJson {
 
 /// Packets dropped for one reason at one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Dropped"))]
 pub struct DroppedJson {
     /// The running kernel's name for it, as in `NETFILTER_DROP`.
     pub reason: Arc<str>,
@@ -259,6 +281,8 @@ pub struct DroppedJson {
 
 /// What the policies said for the reporter's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Policies"))]
 pub struct PoliciesJson {
     /// The policies in force, in the order they were asked.
     pub enforced: Vec<HitJson>,
@@ -272,6 +296,8 @@ pub struct PoliciesJson {
 
 /// What one tier did, in Goldmane's terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Hit"))]
 pub struct HitJson {
     /// Kind of the policy, or `EndOfTier`.
     pub kind: HitKind,
@@ -310,6 +336,7 @@ pub enum HitKind {
 
 /// The policy that decided, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecidedBy {
     /// Its kind.
     pub kind: PolicyKind,
@@ -327,6 +354,8 @@ pub struct DecidedBy {
 
 /// Round-trip times of TCP, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Rtt"))]
 pub struct RttJson {
     /// Least.
     pub min_us: u64,

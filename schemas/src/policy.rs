@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The connection is allowed.
@@ -19,6 +20,7 @@ pub enum Action {
 
 /// What the policies give for one side of a connection, or for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Allowed.
@@ -33,6 +35,7 @@ pub enum Verdict {
 
 /// The kinds of policy, as Goldmane names them, with the two that its older form had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PolicyKind {
     /// projectcalico.org NetworkPolicy.
     CalicoNetworkPolicy,
@@ -58,6 +61,7 @@ pub enum PolicyKind {
 
 /// A policy by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyRef {
     /// Its kind.
     pub kind: PolicyKind,
@@ -71,6 +75,7 @@ pub struct PolicyRef {
 
 /// A rule of a policy and direction, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleIndex {
     /// In the list that the policy's author wrote.
     pub index: u32,
@@ -81,6 +86,7 @@ pub struct RuleIndex {
 
 /// Which part of a policy decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decider {
     /// This rule matched.
@@ -92,6 +98,7 @@ pub enum Decider {
 
 /// What one tier did. Its place in a trace is Goldmane's `policy_index`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyHit {
     /// The policy whose rule decided, or the end of tier's trigger.
     pub policy: PolicyRef,
@@ -103,6 +110,7 @@ pub struct PolicyHit {
 
 /// What the policies said for one side of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Trace {
     /// The policies in force, in the order they were asked.
     pub enforced: Box<[PolicyHit]>,
@@ -120,6 +128,7 @@ pub struct Trace {
 /// One term of a rule that did not hold: one label key or expression, one ipBlock or one except,
 /// one protocol, one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FailedTerm {
     /// The field of the rule, as in `from[0].podSelector`.
     pub field: Arc<str>,
@@ -131,6 +140,7 @@ pub struct FailedTerm {
 
 /// An allow rule that would have decided, had a few terms held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NearMiss {
     /// Whose rule.
     pub policy: PolicyRef,

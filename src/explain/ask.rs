@@ -8,11 +8,11 @@ use schemas::{Addr, Endpoint, Handle, Protocol, Verdict};
 
 use super::answer::{Answer, Failed};
 use super::asked::{Asked, Port};
-use crate::objects::{Described, NOW, alike};
+use crate::objects::{Described, Ground, NOW, alike};
 
 /// Answers questions about one cluster.
 pub struct Asker<'a> {
-    described: &'a Described,
+    ground: Ground<'a>,
     /// What names were found to be: CI jobs ask about the same ones again and again.
     found: HashMap<String, Rc<Found>>,
 }
@@ -36,13 +36,22 @@ struct Destination {
     note: String,
 }
 
+/// Pairs of pods that are asked about one by one, so that a question has an end.
+const WAYS_MAX: usize = 10_000;
+
 // === impl Asker ===
 
 impl<'a> Asker<'a> {
     /// An asker of this cluster.
     #[must_use]
     pub fn new(described: &'a Described) -> Self {
-        Self { described, found: HashMap::new() }
+        Self::over(described.ground())
+    }
+
+    /// An asker of what this knows.
+    #[must_use]
+    pub fn over(ground: Ground<'a>) -> Self {
+        Self { ground, found: HashMap::new() }
     }
 
     /// The answer, or what is missing for one.
@@ -71,6 +80,10 @@ impl<'a> Asker<'a> {
         let mut note = String::new();
         for destination in destinations {
             let to = destination.groups.as_ref().as_ref().map_err(Clone::clone)?;
+            if from.len().saturating_mul(to.len()) > WAYS_MAX {
+                let Asked { from, to, .. } = asked;
+                return Err(format!("'{from}' and '{to}' are too many pods: ask for one of them"));
+            }
             let ends = Ends { from: (from, from_addr), to: (to, destination.addr) };
             ways.extend(ends.ways(protocol, destination.port));
             note = destination.note;
@@ -78,14 +91,14 @@ impl<'a> Asker<'a> {
         let (way, judgement) = self.judge_all(asked, &ways)?;
         let names = (asked.from.as_str(), asked.to.as_str());
         let question = way.question();
-        let mut explanation = self.described.explain(&question, judgement, names, (protocol, port));
+        let mut explanation = self.ground.explain(&question, judgement, names, (protocol, port));
         explanation.sentence.insert_str(0, &note);
         Ok(explanation)
     }
 
     /// The judgement that all ways have in common.
     fn judge_all(&self, asked: &Asked, ways: &[Way]) -> Result<(Way, Judgement), String> {
-        let judge = |way: &Way| self.described.policies.judge_shared(&way.question());
+        let judge = |way: &Way| self.ground.policies.judge_shared(&way.question());
         let (first, rest) = ways.split_first().ok_or_else(|| no_way(asked))?;
         let judgement = judge(first);
         for way in rest {
@@ -107,9 +120,12 @@ impl<'a> Asker<'a> {
         if let Some(found) = self.found.get(name) {
             return found.clone();
         }
-        let found = self.described.view.find(name, NOW);
+        let found = self.ground.view.find(name, NOW);
         let groups = found
-            .map(|endpoints| alike::groups(&endpoints, &self.described.nets))
+            .map(|endpoints| match self.ground.nets {
+                Some(nets) => alike::groups(&endpoints, nets),
+                None => endpoints.into_iter().map(|endpoint| vec![endpoint]).collect(),
+            })
             .map_err(|error| error.to_string());
         let groups = Rc::new(groups);
         self.found.insert(name.to_owned(), groups.clone());
@@ -142,7 +158,7 @@ impl<'a> Asker<'a> {
         protocol: Protocol,
         port: u16,
     ) -> Option<Result<Vec<Destination>, String>> {
-        let view = &self.described.view;
+        let view = self.ground.view;
         let service = view.service_at(addr, protocol, port, NOW)?;
         let backends = view.backends_at(addr, protocol, port, NOW);
         if backends.is_empty() {

@@ -93,7 +93,7 @@ impl Asked {
     /// # Errors
     /// The first flag that cannot be meant.
     pub(crate) fn question(&self, now: UnixNanos) -> Result<api::Query> {
-        Ok(api::Query::parse(&self.query(now, false))?)
+        Ok(api::Query::parse(&self.query(now, false), now)?)
     }
 
     fn pairs(&self, now: UnixNanos) -> Vec<(&'static str, String)> {

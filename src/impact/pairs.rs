@@ -62,5 +62,5 @@ pub(super) fn said(
 ) -> Said {
     let judgement = described.policies.judge(question);
     let what = (question.protocol, question.port);
-    Said::of(described.explain(question, judgement, names, what))
+    Said::of(described.ground().explain(question, judgement, names, what))
 }

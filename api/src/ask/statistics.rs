@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
-use schemas::filter::PolicyMatch;
+use schemas::filter::{Filter, PolicyMatch};
 use schemas::policy::Decider;
 use schemas::{
     Action, Counters, Handle, PolicyHit, PolicyKind, PolicyRef, Reporter, Trace, UnixNanos,
 };
 
-use super::Scope;
+use super::{Scope, Wanted};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct StatisticsAsked {
     pub(crate) by: CountedBy,
     /// Only hits that this matches.
     pub(crate) policy: Option<PolicyMatch>,
+    /// Only flows that this leaves.
+    pub(crate) filter: Filter,
     /// One number for each window that has any.
     pub(crate) is_series: bool,
 }
@@ -77,15 +79,18 @@ type Numbers = [(u64, u64); 3];
 /// What is counted, by policy or rule and window.
 pub(crate) fn statistics(scope: &Scope, asked: &StatisticsAsked) -> Vec<Counted> {
     let mut all: BTreeMap<Key, BTreeMap<UnixNanos, Numbers>> = BTreeMap::new();
+    let mut wanted = Wanted::new(&asked.filter, scope.groups());
     for (chunk, best) in scope.chunks() {
         // Rows of one window that have one trace and reporter are added first: there are few.
         let mut by_trace: FxHashMap<(u64, Reporter), (&Handle<Trace>, Counters)> =
             FxHashMap::default();
         for row in 0..chunk.len() {
+            let group = &chunk.key(row).group;
+            let is_wanted = best.counts(chunk, row)
+                && wanted.has(group.number(), || group)
+                && wanted.has_row(chunk, row);
             let key = &chunk.key(row).shared.flow;
-            let Some(trace) = key.trace.as_ref().filter(|_| best.counts(chunk, row)) else {
-                continue;
-            };
+            let Some(trace) = key.trace.as_ref().filter(|_| is_wanted) else { continue };
             let entry = by_trace.entry((trace.id(), key.reporter));
             entry.or_insert((trace, Counters::default())).1.add(&chunk.counters(row));
         }

@@ -176,5 +176,6 @@ pub(super) fn statistics(asked: &proto::StatisticsRequest) -> Result<StatisticsA
         }
     };
     let policy = asked.policy_match.as_ref().map(policy).transpose()?;
-    Ok(StatisticsAsked { of, by, policy, is_series: asked.time_series })
+    let is_series = asked.time_series;
+    Ok(StatisticsAsked { of, by, policy, filter: Filter::default(), is_series })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message as _;
+use schemars::JsonSchema;
 use schemas::json::EvidenceJson;
 use schemas::policy::NearMiss;
 use schemas::{Addr, Handle, Origin, Outcome, UnixNanos};
@@ -13,7 +14,8 @@ use crate::goldmane::proto;
 use crate::memory::Sum;
 
 /// A flow.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Flow")]
 pub(crate) struct Item {
     start_time: String,
     end_time: String,
@@ -50,13 +52,15 @@ pub(crate) struct Item {
     details: Option<Details>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FlowPolicies")]
 struct Policies {
     enforced: Vec<Hit>,
     pending: Vec<Hit>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FlowHit")]
 struct Hit {
     kind: &'static str,
     name: String,
@@ -68,7 +72,7 @@ struct Hit {
     trigger: Option<Box<Hit>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Details {
     origins: Vec<Origin>,
     outcome: Outcome,
@@ -84,7 +88,8 @@ struct Details {
 }
 
 /// One of those behind an aggregated name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FlowEndpoint")]
 struct Endpoint {
     name: Arc<str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

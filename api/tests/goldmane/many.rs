@@ -18,10 +18,8 @@ const WINDOWS: u64 = 3;
 
 fn request(stream: usize) -> FlowStreamRequest {
     let value = format!("ns-{}", stream % KEYS);
-    let filter = Filter {
-        dest_namespaces: vec![StringMatch { value, r#type: 0 }],
-        ..Filter::default()
-    };
+    let filter =
+        Filter { dest_namespaces: vec![StringMatch { value, r#type: 0 }], ..Filter::default() };
     let filter = (stream >= UNFILTERED).then_some(filter);
     FlowStreamRequest { filter, ..FlowStreamRequest::default() }
 }
@@ -39,7 +37,8 @@ async fn a_thousand_streams_are_served_and_a_slow_one_is_told_what_it_missed() {
         for stream in (connection..STREAMS).step_by(CONNECTIONS) {
             let mut client = client.clone();
             let mut stream_of = client.stream(request(stream)).await.unwrap().into_inner();
-            let wanted = if stream < UNFILTERED { KEYS } else { 1 } * usize::try_from(WINDOWS).unwrap();
+            let wanted =
+                if stream < UNFILTERED { KEYS } else { 1 } * usize::try_from(WINDOWS).unwrap();
             readers.spawn(async move {
                 let mut packets = 0;
                 for _ in 0..wanted {
@@ -53,7 +52,8 @@ async fn a_thousand_streams_are_served_and_a_slow_one_is_told_what_it_missed() {
     let mut slow = served.flows().stream(request(0)).await.unwrap().into_inner();
     assert_eq!(served.counter("streams"), STREAMS as u64 + 1);
 
-    let keys: Vec<_> = (0..KEYS).map(|number| key("client-*", &format!("server-{number}"))).collect();
+    let keys: Vec<_> =
+        (0..KEYS).map(|number| key("client-*", &format!("server-{number}"))).collect();
     let keys: Vec<_> = (0..KEYS)
         .zip(keys)
         .map(|(number, mut key)| {
