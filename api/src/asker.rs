@@ -10,7 +10,7 @@ use schemas::{UnixNanos, Window};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ask::{Range, RangeError, Scope};
-use crate::memory::{Chunk, Recent, Snapshot};
+use crate::memory::{Chunk, Recent};
 
 /// What the time is: the wall clock, or a recording's.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -118,24 +118,24 @@ impl Asker {
         to: UnixNanos,
         is_in: impl Fn(Window) -> bool,
     ) -> Result<Found, AskError> {
-        let Snapshot { mut chunks, forgotten_until, .. } = self.recent.snapshot();
-        let mut only_from = None;
+        let snapshot = self.recent.snapshot();
+        let oldest = snapshot.oldest(self.now());
+        let (mut chunks, mut only_from) = (snapshot.chunks, None);
         if let Some(from) = from {
-            only_from = self.reach(&mut chunks, forgotten_until, (from, to), &is_in)?;
+            only_from = self.reach(&mut chunks, oldest, (from, to), &is_in)?;
         }
         Ok(Found { scope: Scope::new(chunks, is_in), only_from })
     }
 
-    /// Adds what is older than the memory's chunks, or says from when on there is something.
+    /// Adds what is older than `oldest`, from when on the memory has everything, to chunks of it; or
+    /// says from when on there is something.
     pub(crate) fn reach(
         &self,
         chunks: &mut Vec<Arc<Chunk>>,
-        forgotten_until: UnixNanos,
+        oldest: UnixNanos,
         (from, to): (UnixNanos, UnixNanos),
         is_in: impl Fn(Window) -> bool,
     ) -> Result<Option<UnixNanos>, AskError> {
-        let oldest = chunks.iter().map(|chunk| chunk.window.start).min();
-        let oldest = oldest.unwrap_or_else(|| self.now()).max(forgotten_until);
         if from >= oldest {
             return Ok(None);
         }

@@ -186,6 +186,16 @@ impl Recent {
     }
 }
 
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// From when on the memory has everything: `now` where it has nothing.
+    pub(crate) fn oldest(&self, now: UnixNanos) -> UnixNanos {
+        let oldest = self.chunks.iter().map(|chunk| chunk.window.start).min();
+        oldest.unwrap_or(now).max(self.forgotten_until)
+    }
+}
+
 // === impl State ===
 
 impl State {

@@ -22,8 +22,7 @@ pub(crate) fn rows(
     snapshot: &Snapshot,
     query: &Query,
 ) -> Result<Answered, AskError> {
-    let oldest = snapshot.chunks.iter().map(|chunk| chunk.window.start).min();
-    let oldest = oldest.unwrap_or_else(|| asker.now()).max(snapshot.forgotten_until);
+    let oldest = snapshot.oldest(asker.now());
     let from = query.from.filter(|from| *from < oldest);
     let folder = match from {
         Some(_) => asker.folder()?,

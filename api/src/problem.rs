@@ -66,8 +66,7 @@ impl From<BadQuery> for Problem {
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         let (status, detail) = match &error {
-            AskError::Range(_) => (StatusCode::BAD_REQUEST, error.to_string()),
-            AskError::TooMany => (StatusCode::BAD_REQUEST, error.to_string()),
+            AskError::Range(_) | AskError::TooMany => (StatusCode::BAD_REQUEST, error.to_string()),
             AskError::Lake(source) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}: {source}"))
             }

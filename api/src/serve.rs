@@ -130,10 +130,9 @@ impl Api {
         response
     }
 
-    /// Room for one more question; at least one more is told that there is none.
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Response> {
-        let permit = Arc::clone(&self.requests).try_acquire_owned();
-        permit.map_err(|_| Problem::busy().into_response())
+    /// Room for one more question.
+    fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
     async fn flows(&self, query: &str) -> Response {
@@ -142,9 +141,9 @@ impl Api {
             Err(bad) => return Problem::from(bad).into_response(),
         };
         match self.permit() {
-            Ok(permit) if query.follow => self.follow(query, permit),
-            Ok(permit) => self.list(query, permit).await,
-            Err(busy) => busy,
+            Some(permit) if query.follow => self.follow(query, permit),
+            Some(permit) => self.list(query, permit).await,
+            None => Problem::busy().into_response(),
         }
     }
 
@@ -199,8 +198,8 @@ async fn asked(
     answer: impl Future<Output = Response> + Send,
 ) -> Response {
     let response = match api.permit() {
-        Ok(_held_while_answering) => answer.await,
-        Err(busy) => busy,
+        Some(_held_while_answering) => answer.await,
+        None => Problem::busy().into_response(),
     };
     api.answered(path, response)
 }

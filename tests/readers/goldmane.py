@@ -2,6 +2,7 @@
 
     goldmane.py PROTO_FOLDER ADDRESS push     pushes flows, and again over a new connection
     goldmane.py PROTO_FOLDER ADDRESS ask      lists, hints, statistics, stream, health, reflection
+    goldmane.py PROTO_FOLDER ADDRESS since    lists and streams all from START on
 
 Prints one JSON object: what it was told. Needs no state but START in the environment, seconds of
 the first flow.
@@ -107,7 +108,23 @@ def ask(pb, rpc, address):
     }
 
 
+def since(pb, rpc, address):
+    start = int(os.environ["START"])
+    stub = rpc.FlowsStub(grpc.insecure_channel(address))
+    listed, call = stub.List.with_call(pb.FlowListRequest(start_time_gte=start))
+    stream = stub.Stream(pb.FlowStreamRequest(start_time_gte=start), timeout=60)
+    begins = dict(stream.initial_metadata())
+    streamed = [next(stream) for _ in range(9)]
+    stream.cancel()
+    return {
+        "packets": sum(f.flow.packets_in for f in listed.flows),
+        "history_from": dict(call.initial_metadata()).get("whyflow-history-from"),
+        "stream_history_from": begins.get("whyflow-history-from"),
+        "first": min(f.flow.start_time for f in streamed) - start,
+    }
+
+
 if __name__ == "__main__":
     folder, address, command = sys.argv[1:]
     pb, rpc = generated(folder)
-    print(json.dumps({"push": push, "ask": ask}[command](pb, rpc, address)))
+    print(json.dumps({"push": push, "ask": ask, "since": since}[command](pb, rpc, address)))

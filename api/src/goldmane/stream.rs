@@ -84,7 +84,8 @@ pub(crate) enum NoStream {
 /// What of the memory a stream begins with.
 struct Begin {
     scope: Vec<Arc<Chunk>>,
-    forgotten_until: UnixNanos,
+    /// From when on the memory has everything.
+    oldest: UnixNanos,
     /// That the reader has not had.
     corrections: Vec<Arc<Bucket>>,
     /// The number of the newest.
@@ -104,12 +105,12 @@ impl Stream {
     pub(crate) fn new(asker: &Asker, asked: Streamed) -> Result<Self, NoStream> {
         let permit = asker.stream().ok_or(NoStream::TooMany)?;
         let (begin, buckets) = Begin::new(asker, &asked).ok_or(NoStream::Ending)?;
-        let Begin { scope: mut chunks, forgotten_until, corrections, .. } = begin;
+        let Begin { scope: mut chunks, oldest, corrections, .. } = begin;
         let Begin { corrected, missed, place, .. } = begin;
         let mut only_from = None;
         if let Some(from) = asked.from {
             let is_past = |window: Window| window.end > from;
-            let reached = asker.reach(&mut chunks, forgotten_until, (from, asker.now()), is_past);
+            let reached = asker.reach(&mut chunks, oldest, (from, asker.now()), is_past);
             only_from = reached.map_err(NoStream::Past)?;
             chunks.retain(|chunk| is_past(chunk.window));
         }
@@ -313,9 +314,11 @@ impl Begin {
         let place = Place { corrections: had, run: known.run(), ..place };
         let mut snapshot = state.snapshot();
         let is_past = |window| asked.from.is_some() && settling.is_settled(window);
+        // Windows that are waited for are in memory, too, and are not the files'.
+        let oldest = snapshot.oldest(asker.now());
         snapshot.chunks.retain(|chunk| is_past(chunk.window));
-        let (scope, forgotten_until) = (snapshot.chunks, snapshot.forgotten_until);
-        let begin = Self { scope, forgotten_until, corrections, corrected, missed, place };
+        let scope = snapshot.chunks;
+        let begin = Self { scope, oldest, corrections, corrected, missed, place };
         Some((begin, buckets))
     }
 }

@@ -82,8 +82,8 @@ fn components() -> Map<String, Value> {
     let mut written = settings().for_serialize().into_generator();
     register::<hints::Hints>(&mut written);
     register::<statistics::Statistics>(&mut written);
-    register::<policies::Policies>(&mut written);
-    register::<endpoints::Endpoints>(&mut written);
+    register::<policies::PolicyList>(&mut written);
+    register::<endpoints::EndpointList>(&mut written);
     register::<policy::Explanation>(&mut written);
     register::<graph::Graph>(&mut written);
     register::<FlowJson>(&mut written);

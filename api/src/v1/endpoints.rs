@@ -24,7 +24,7 @@ pub(super) const OPERATION: Operation = Operation {
     what: "Who is in the cluster, and who else flows speak of, by kind, namespace and name.",
     parameters: &[SPAN, OWN],
     media: "application/json",
-    answer: "Endpoints",
+    answer: "EndpointList",
     may_be_absent: false,
 };
 
@@ -43,7 +43,7 @@ const OFFSET_MAX: u64 = 1_000_000_000;
 
 /// Endpoints.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Endpoints {
+pub(super) struct EndpointList {
     endpoints: Vec<OneEndpoint>,
     /// How many there are.
     total: usize,
@@ -81,7 +81,7 @@ pub(crate) async fn endpoints(asker: &Asker, known: &Arc<dyn Known>, text: &str)
         let mut all = all(&found, known.endpoints(), &asked.filter);
         let total = all.len();
         let endpoints = all.drain(part.offset.min(total)..).take(part.limit).collect();
-        Ok(Endpoints { endpoints, total, history_from: history_from(found.only_from) })
+        Ok(EndpointList { endpoints, total, history_from: history_from(found.only_from) })
     })
     .await
 }

@@ -153,12 +153,12 @@ fn draw(scope: &Scope, filter: &Filter, by_namespace: bool, limit: usize) -> Gra
     edges.sort_by_key(|edge| (std::cmp::Reverse(edge.amount.bytes), edge.source, edge.destination));
     let edges_left_out = edges.len().saturating_sub(limit);
     edges.truncate(limit);
-    let nodes = used(&mut edges, ends);
+    let nodes = used(&mut edges, &ends);
     Graph { nodes, edges, edges_left_out, history_from: None }
 }
 
 /// The nodes that edges speak of, and their places in them.
-fn used(edges: &mut [Edge], ends: Vec<End>) -> Vec<Node> {
+fn used(edges: &mut [Edge], ends: &[End]) -> Vec<Node> {
     let mut places: Vec<Option<usize>> = vec![None; ends.len()];
     let mut nodes = Vec::new();
     for edge in edges {
@@ -192,7 +192,9 @@ fn edge(((source, destination), calls): (Ends, Calls)) -> Edge {
         })
         .collect();
     let mut amount = Amount::default();
-    calls.iter().for_each(|call| amount.add(call.amount));
+    for call in &calls {
+        amount.add(call.amount);
+    }
     let action = calls.iter().map(|call| call.action).reduce(worse);
     Edge {
         source: source as usize,

@@ -22,13 +22,13 @@ pub(super) const OPERATION: Operation = Operation {
            of; each with the packets that it decided or passed on.",
     parameters: &[FILTER, SPAN],
     media: "application/json",
-    answer: "Policies",
+    answer: "PolicyList",
     may_be_absent: false,
 };
 
 /// Policies.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Policies {
+pub(super) struct PolicyList {
     /// A hash of those in force, 16 hexadecimal digits; left out where none are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_revision: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct Policies {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Policy {
     #[serde(flatten)]
-    policy: PolicyRef,
+    named: PolicyRef,
     /// It counts for what is enforced now.
     in_force: bool,
     /// It counts for what would be with the staged policies enforced.
@@ -77,7 +77,7 @@ pub(crate) async fn policies(asker: &Asker, known: &Arc<dyn Known>, text: &str) 
             (counted.policy, did)
         });
         let (policy_revision, policies) = all(&*known, counted.collect());
-        Ok(Policies { policy_revision, policies, history_from: history_from(found.only_from) })
+        Ok(PolicyList { policy_revision, policies, history_from: history_from(found.only_from) })
     })
     .await
 }
@@ -105,9 +105,9 @@ fn all(
 // === impl Policy ===
 
 impl Policy {
-    fn new(policy: PolicyRef, [allowed, denied, passed]: [u64; 3]) -> Self {
+    fn new(named: PolicyRef, [allowed, denied, passed]: [u64; 3]) -> Self {
         Self {
-            policy,
+            named,
             in_force: false,
             staged: false,
             source: None,

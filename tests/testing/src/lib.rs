@@ -70,17 +70,49 @@ pub fn eventually<T>(what: &str, within: Duration, mut holds: impl FnMut() -> Op
 /// cache folder (`WHYFLOW_CACHE`, else `~/.cache/whyflow`). Skips where there is none.
 #[must_use]
 pub fn python(what: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("WHYFLOW_CACHE").map_or_else(
-        || std::env::home_dir().unwrap_or_default().join(".cache/whyflow"),
-        PathBuf::from,
-    );
-    match virtual_environment(&cache.join("venv"), &readers().join("requirements.txt")) {
-        Ok(python) => Some(python),
-        Err(why) => {
-            skip(what, &why);
-            None
-        }
+    or_skip(what, virtual_environment(&cache().join("venv"), &readers().join("requirements.txt")))
+}
+
+/// The same for `tests/readers/requirements-openapi.txt`, in an environment of its own.
+#[must_use]
+pub fn schemathesis(what: &str) -> Option<PathBuf> {
+    let requirements = readers().join("requirements-openapi.txt");
+    or_skip(what, virtual_environment(&cache().join("venv-openapi"), &requirements))
+}
+
+/// A folder where Node finds playwright-core, which drives the Chromium that is installed. Skips
+/// where there is no Chromium, Node or npm.
+#[must_use]
+pub fn playwright(what: &str) -> Option<PathBuf> {
+    or_skip(what, node_modules(&cache().join("playwright"), "playwright-core@1.65.1"))
+}
+
+fn or_skip<T>(what: &str, made: Result<T, String>) -> Option<T> {
+    made.inspect_err(|why| skip(what, why)).ok()
+}
+
+fn cache() -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default().join(".cache/whyflow");
+    std::env::var_os("WHYFLOW_CACHE").map_or_else(home, PathBuf::from)
+}
+
+/// Installs a package unless it is there; one process at a time.
+fn node_modules(folder: &Path, package: &str) -> Result<PathBuf, String> {
+    for needed in ["chromium", "node", "npm"] {
+        run(Command::new(needed).arg("--version"))?;
     }
+    let said = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(said)?;
+    let lock = File::create(folder.join("lock")).map_err(said)?;
+    lock.lock().map_err(said)?;
+    let done = folder.join("package.txt");
+    if std::fs::read_to_string(&done).is_ok_and(|made| made == package) {
+        return Ok(folder.to_owned());
+    }
+    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"];
+    run(Command::new("npm").args(npm).arg(folder).arg(package))?;
+    std::fs::write(&done, package).map_err(said)?;
+    Ok(folder.to_owned())
 }
 
 /// The folder of the independent readers, above the package whose tests run: Cargo runs them in its folder. (A path that is
