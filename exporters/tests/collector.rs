@@ -31,6 +31,8 @@ struct Collector {
     ports: [u16; 2],
     child: Option<Child>,
     starts: u32,
+    /// Its certificate, its key, and whose certificates it asks for.
+    tls: Option<[PathBuf; 3]>,
 }
 
 impl Collector {
@@ -40,7 +42,14 @@ impl Collector {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held = [free(), free()];
         let ports = held.map(|listener| listener.local_addr().unwrap().port());
-        Some(Self { binary, folder: tempfile::tempdir().unwrap(), ports, child: None, starts: 0 })
+        Some(Self {
+            binary,
+            folder: tempfile::tempdir().unwrap(),
+            ports,
+            child: None,
+            starts: 0,
+            tls: None,
+        })
     }
 
     /// Starts it with the config that Compose has; with no memory to speak of it refuses whatever comes.
@@ -54,6 +63,18 @@ impl Collector {
         assert!(config.contains(limits), "{config}");
         let none = "check_interval: 50ms, limit_mib: 1, spike_limit_mib: 0";
         let config = config.replace(limits, if refuses { none } else { limits });
+        let config = match &self.tls {
+            None => config,
+            Some([certificate, key, clients]) => config.replace(
+                "_PORT}\"}",
+                &format!(
+                    "_PORT}}\", tls: {{cert_file: {}, key_file: {}, client_ca_file: {}}}}}",
+                    certificate.display(),
+                    key.display(),
+                    clients.display()
+                ),
+            ),
+        };
         let path = self.folder.path().join("config.yaml");
         std::fs::write(&path, config).unwrap();
         let log = self.folder.path().join(format!("{}.log", self.starts));
@@ -236,6 +257,9 @@ fn assert_arrived(records: &[Value], rows: &BTreeMap<String, FlowJson>) -> usize
     }
     seen.values().filter(|count| **count > 1).count()
 }
+
+#[path = "collector/tls.rs"]
+mod tls;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_row_arrives_once_over_grpc_and_over_http() {

@@ -102,9 +102,7 @@ impl Failure {
         let source = Answered { status, body: text }.into();
         match status.as_u16() {
             408 | 429 | 502 | 503 | 504 => {
-                let asked = headers.get(hyper::header::RETRY_AFTER);
-                let seconds = asked.and_then(|asked| asked.to_str().ok()?.trim().parse().ok());
-                Self::Passing { retry_after: seconds.map(Duration::from_secs), source }
+                Self::Passing { retry_after: retry_after(headers), source }
             }
             300..=399 | 401 | 402 | 403 | 404 | 405 | 406 | 407 | 410 | 415 | 421 | 426 | 501 => {
                 Self::Denied(source)
@@ -131,6 +129,18 @@ fn retry_info(details: &[u8]) -> Option<Duration> {
     let Delay { seconds, nanos } = info.retry_delay?;
     let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     Some(seconds + Duration::from_nanos(u64::try_from(nanos).unwrap_or_default()))
+}
+
+/// How long an HTTP server asks to wait: in seconds, or until a time by its own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(hyper::header::RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = |text| httpdate::parse_http_date(text).ok();
+    let (until, now) = (time(asked)?, time(text(hyper::header::DATE)?)?);
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -173,5 +183,20 @@ mod tests {
         assert!(matches!(of(429), Failure::Passing { retry_after, .. } if retry_after == waits));
         assert!(matches!(of(401), Failure::Denied(_)));
         assert!(matches!(of(413), Failure::Refused(_)));
+    }
+
+    #[test]
+    fn a_time_to_come_again_is_read_by_the_servers_clock() {
+        let wait = |asked: &str, now: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(hyper::header::RETRY_AFTER, asked.parse().unwrap());
+            headers.insert(hyper::header::DATE, now.parse().unwrap());
+            retry_after(&headers)
+        };
+        let (now, later) = ("Tue, 24 Nov 2026 10:00:00 GMT", "Tue, 24 Nov 2026 10:01:30 GMT");
+        assert_eq!(wait(later, now), Some(Duration::from_secs(90)));
+        assert_eq!(wait(now, later), Some(Duration::ZERO), "it has passed");
+        assert_eq!(wait("soon", now), None);
+        assert_eq!(wait(later, "yesterday"), None);
     }
 }
