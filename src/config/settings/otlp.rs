@@ -86,6 +86,15 @@ fn endpoint(
     let found = written.endpoint.clone().map(|text| (false, text));
     let found = found.or_else(|| environment.get("ENDPOINT"));
     let (is_whole, text) = found.unwrap_or((false, format!("http://127.0.0.1:{default}")));
+    // For gRPC the specification takes `host:port` too, and a variable that says whether to encrypt.
+    let is_bare = protocol == OtlpProtocol::Grpc && !text.contains("://");
+    let text = match environment.get("INSECURE") {
+        Some((_, insecure)) if is_bare && insecure.eq_ignore_ascii_case("true") => {
+            format!("http://{text}")
+        }
+        _ if is_bare => format!("https://{text}"),
+        _ => text,
+    };
     let is_address = ["http://", "https://"].iter().any(|it| {
         text.strip_prefix(it)
             .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
@@ -263,6 +272,17 @@ mod tests {
             ],
         );
         assert_eq!((config.protocol, &*config.endpoint), (OtlpProtocol::Grpc, "http://d:1"));
+    }
+
+    #[test]
+    fn for_grpc_an_address_without_a_scheme_encrypts_unless_a_variable_says_no() {
+        let protocol = Some(written::OtlpProtocol::Grpc);
+        let written = Otlp { protocol, ..Otlp::default() };
+        let address = ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317");
+        let (config, wrong) = of(&written, &[address]);
+        assert_eq!((&*config.endpoint, wrong.len()), ("https://c:4317", 0));
+        let (config, _) = of(&written, &[address, ("OTEL_EXPORTER_OTLP_INSECURE", "True")]);
+        assert_eq!(config.endpoint, "http://c:4317");
     }
 
     #[test]
