@@ -4,10 +4,12 @@
 //! cargo bench -p benches --bench goldmane                                   a server in this process
 //! GOLDMANE=http://127.0.0.1:7443 cargo bench -p benches --bench goldmane    any other: whyflow, Goldmane
 //! KEYS=250000 WINDOWS=4 cargo bench -p benches --bench goldmane             another shape
+//! RATE=0 STREAMS=0 cargo bench -p benches --bench goldmane      as many updates as go, no streams
 //! ```
 //!
 //! It pushes KEYS × WINDOWS distinct updates over four connections, pipelined, then asks questions,
-//! alone and while more updates come in, and prints what it measured.
+//! alone and while RATE more updates a second come in, then opens STREAMS streams, of which nine in
+//! ten ask for one namespace of a hundred, and prints what it measured.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says so by failing")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
@@ -68,13 +70,19 @@ async fn server() -> (String, Recent) {
     let address = Some("127.0.0.1:0".parse().unwrap());
     let grpc = Grpc::bind(GrpcConfig { address, ..GrpcConfig::default() }).await.unwrap();
     let address = format!("http://{}", grpc.address().unwrap());
-    let pushes = Pushes::new(window, &recent, clock);
+    let pushes = Pushes::new(window, &recent, clock.clone());
     let mut batches = Box::pin(pushes.collected().batches());
     let nodes: (Arc<str>, Arc<dyn Nodes>) = ("a".into(), Arc::new(NoNodes));
     tokio::spawn(grpc.serve(asker, pushes, nodes, std::future::pending()));
     tokio::spawn(async move {
         while let Some(batch) = batches.next().await {
             batch.rows.into_iter().for_each(|update| feed.apply(update));
+        }
+    });
+    let ticked = recent.clone();
+    tokio::spawn(async move {
+        while ticked.tick(clock()) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
     (address, recent)
@@ -161,6 +169,84 @@ async fn push(address: &str, keys: &Keys, starts: &[u64], round: u64) -> u64 {
     receipts
 }
 
+/// Pushes updates of one window that have not been before, so many a second, until it is dropped.
+async fn push_at(address: String, keys: Keys, start: u64, rate: u64, counted: Arc<AtomicU64>) {
+    const TICKS: u64 = 100;
+    let mut tasks = tokio::task::JoinSet::new();
+    for connection in 0..CONNECTIONS {
+        let channel = Endpoint::from_shared(address.clone()).unwrap().connect().await.unwrap();
+        let (keys, counted) = (keys.clone(), counted.clone());
+        tasks.spawn(async move {
+            let each = rate / CONNECTIONS / TICKS;
+            let tick = tokio::time::interval(Duration::from_millis(1_000 / TICKS));
+            let updates = futures::stream::unfold((0, tick), move |(number, mut tick)| {
+                let keys = keys.clone();
+                async move {
+                    tick.tick().await;
+                    let some: Vec<_> = (number..number + each)
+                        .map(|number| {
+                            let number = number * CONNECTIONS + connection;
+                            let key = usize::try_from(number).unwrap() % keys.len();
+                            update(&keys[key], start, 2_000_000_000 + number)
+                        })
+                        .collect();
+                    Some((futures::stream::iter(some), (number + each, tick)))
+                }
+            });
+            let updates = updates.flatten();
+            let receipts = FlowCollectorClient::new(channel).connect(updates).await.unwrap();
+            let mut receipts = receipts.into_inner();
+            while receipts.message().await.unwrap().is_some() {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Nine in ten ask for one namespace of a hundred. Each reads the windows from `from` on until it
+/// has that of `live`, which is pushed when all are there.
+async fn streams(address: &str, keys: &Keys, count: u64, from: u64, live: u64) {
+    const EACH: u64 = 50;
+    let windows = (live - from) / WINDOW + 1;
+    let (got, begun, used) = (Arc::new(AtomicU64::new(0)), Instant::now(), cpu());
+    let mut readers = tokio::task::JoinSet::new();
+    for first in (0..count).step_by(usize::try_from(EACH).unwrap()) {
+        let channel = Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap();
+        for stream in first..(first + EACH).min(count) {
+            let mut client = FlowsClient::new(channel.clone());
+            let value = format!("ns-{}", stream % 100);
+            let named = vec![StringMatch { value, r#type: 0 }];
+            let filter = Filter { dest_namespaces: named, ..Filter::default() };
+            let is_filtered = stream % 10 != 0;
+            let request = proto::FlowStreamRequest {
+                start_time_gte: i64::try_from(from).unwrap(),
+                filter: is_filtered.then_some(filter),
+                ..proto::FlowStreamRequest::default()
+            };
+            let all = keys.len() as u64;
+            let wanted = windows * if is_filtered { all / 100 } else { all };
+            let got = got.clone();
+            readers.spawn(async move {
+                let mut flows = client.stream(request).await.unwrap().into_inner();
+                for _ in 0..wanted {
+                    flows.message().await.unwrap().unwrap();
+                    got.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+    push(address, keys, &[live], 7).await;
+    while readers.join_next().await.map(Result::unwrap).is_some() {}
+    let (got, took) = (got.load(Ordering::Relaxed), begun.elapsed());
+    let each = cpu().saturating_sub(used).as_secs_f64() * 1e6 / got as f64;
+    let settled = Duration::from_secs(now().saturating_sub(live + 2 * WINDOW));
+    eprintln!("{count} streams: {got} results, each stream all of its own, in {took:.1?}");
+    eprintln!(
+        "{each:.1} µs of this process' CPU a result; all had the newest window {settled:.1?} after it settled"
+    );
+}
+
 /// Of all threads of this process.
 fn cpu() -> Duration {
     let time = |path: std::path::PathBuf| {
@@ -232,16 +318,25 @@ async fn main() {
     }
     measure(&address, "alone", 100).await;
     let more = Arc::new(AtomicU64::new(0));
-    let (counted, to, keys) = (more.clone(), address.clone(), keys.clone());
+    let (counted, to, some) = (more.clone(), address.clone(), keys.clone());
+    let rate = number("RATE", 100_000);
     let pushing = tokio::spawn(async move {
+        if rate > 0 {
+            return push_at(to, some, edge - WINDOW, rate, counted).await;
+        }
         for round in 1.. {
-            let pushed = push(&to, &keys, &[edge - WINDOW], round).await;
+            let pushed = push(&to, &some, &[edge - WINDOW], round).await;
             counted.fetch_add(pushed, Ordering::Relaxed);
         }
     });
     let begun = Instant::now();
-    measure(&address, "under load", 100).await;
+    measure(&address, "under load", number("TIMES", 500).try_into().unwrap()).await;
     let rate = more.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
     eprintln!("under load: {rate:.0} updates a second came in");
     pushing.abort();
+    let count = number("STREAMS", 1_000);
+    if count > 0 {
+        let edge = now() / WINDOW * WINDOW;
+        streams(&address, &keys, count, starts[starts.len() - 4], edge).await;
+    }
 }

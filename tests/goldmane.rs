@@ -10,6 +10,8 @@ mod document;
 mod events;
 #[path = "goldmane/lake.rs"]
 mod lake;
+#[path = "goldmane/secured.rs"]
+mod secured;
 
 use daemon::{Daemon, start};
 use serde_json::json;
@@ -40,7 +42,7 @@ fn clients_made_from_the_proto_push_and_ask_and_a_kill_loses_nothing_that_was_st
     assert_eq!(hinted["items"], words);
     drop(daemon);
 
-    // The spool has it all: the same answers, and a cache that is sent again counts once still.
+    // Goldmane forgets the hour (defect 19). Here the spool has it all: the same answers, and a cache that is sent again counts once still.
     let daemon = Daemon::start(&state);
     daemon.has(2);
     daemon.client(&python, "push", start);

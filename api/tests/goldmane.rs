@@ -10,6 +10,8 @@ mod collecting;
 mod listing;
 #[path = "goldmane/many.rs"]
 mod many;
+#[path = "goldmane/mended.rs"]
+mod mended;
 #[path = "goldmane/served.rs"]
 mod served;
 #[path = "goldmane/statistics.rs"]

@@ -23,11 +23,17 @@ impl Daemon {
 
     /// With a config of a test's own.
     pub(crate) fn with_config(config: &Path, state: &TempDir) -> Self {
+        Self::with_variables(config, state, &[])
+    }
+
+    /// With variables that the config reads, beside those that every daemon here has.
+    pub(crate) fn with_variables(config: &Path, state: &TempDir, set: &[(&str, &Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_whyflow"))
             .args([Path::new("run"), Path::new("-c"), config])
             .envs([("WHYFLOW_STATE", state.path().to_str().unwrap()), ("PORT", "0")])
             .env("WHYFLOW_HTTP_PORT", "0")
             .env_remove("SERVER_CERT_PATH")
+            .envs(set.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -46,13 +52,7 @@ impl Daemon {
 
     /// What a client of gRPC is told; the command's words are those of the script.
     pub(crate) fn client(&self, python: &Path, command: &str, start: u64) -> Value {
-        let proto = std::env::current_dir().unwrap().join("schemas/proto");
-        let output = Command::new(python)
-            .arg("tests/readers/goldmane.py")
-            .args([proto.to_str().unwrap(), &self.grpc, command])
-            .env("START", start.to_string())
-            .output()
-            .unwrap();
+        let output = asking(python, &self.grpc, command, start).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -84,6 +84,15 @@ impl Drop for Daemon {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// A client of gRPC that asks this address.
+pub(crate) fn asking(python: &Path, address: &str, command: &str, start: u64) -> Command {
+    let proto = std::env::current_dir().unwrap().join("schemas/proto");
+    let mut asking = Command::new(python);
+    asking.arg("tests/readers/goldmane.py").args([proto.to_str().unwrap(), address, command]);
+    asking.env("START", start.to_string());
+    asking
 }
 
 /// The start of a window some minutes ago.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::goldmane::proto::flow_collector_client::FlowCollectorClient;
@@ -41,6 +41,17 @@ pub(crate) struct Made {
     pub(crate) grpc: GrpcConfig,
     pub(crate) nodes: Arc<dyn Nodes>,
     pub(crate) lake: Option<std::path::PathBuf>,
+    /// Holds up who asks the clock.
+    pub(crate) hold: Option<Arc<Hold>>,
+}
+
+/// A hand on the clock: one who asks for the time waits until he is released.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// Which of those to come; 0 is nobody.
+    which: AtomicU64,
+    is_held: AtomicBool,
+    is_free: AtomicBool,
 }
 
 /// A cluster of no nodes.
@@ -78,6 +89,34 @@ impl Default for Made {
             grpc: GrpcConfig { address, ..GrpcConfig::default() },
             nodes: Arc::new(NoNodes),
             lake: None,
+            hold: None,
+        }
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Holds the one who asks at this place from now on.
+    pub(crate) fn after(&self, which: u64) {
+        self.which.store(which, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn release(&self) {
+        self.is_free.store(true, Ordering::SeqCst);
+    }
+
+    fn pass(&self) {
+        let down = |left: u64| left.checked_sub(1);
+        if self.which.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down) == Ok(1) {
+            self.is_held.store(true, Ordering::SeqCst);
+            while !self.is_free.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
@@ -87,7 +126,19 @@ pub(crate) async fn served(made: Made) -> Served {
     let (feed, recent) = api::feed(made.limits, Metrics::register(&mut registry));
     let time = Arc::new(AtomicU64::new(NOW));
     let shared = time.clone();
-    let clock: Clock = Arc::new(move || UnixNanos::from_secs(shared.load(Ordering::Relaxed)));
+    let (clock, hold): (Clock, _) = match made.hold {
+        None => (Arc::new(move || UnixNanos::from_secs(shared.load(Ordering::Relaxed))), None),
+        Some(hold) => {
+            let plain = shared.clone();
+            let held: Clock = Arc::new(move || {
+                hold.pass();
+                UnixNanos::from_secs(shared.load(Ordering::Relaxed))
+            });
+            let plain: Clock =
+                Arc::new(move || UnixNanos::from_secs(plain.load(Ordering::Relaxed)));
+            (held, Some(plain))
+        }
+    };
     let (interfaces, names) = (Interfaces::default(), Names::default());
     let asker = Asker::new(
         recent.clone(),
@@ -107,7 +158,8 @@ pub(crate) async fn served(made: Made) -> Served {
     tokio::spawn(api::serve(listener, api, std::future::pending()));
     let server = Grpc::bind(made.grpc).await.unwrap();
     let grpc = server.address().unwrap_or(http);
-    let pushes = Pushes::new(made.window, &recent, clock);
+    // Only questions are held.
+    let pushes = Pushes::new(made.window, &recent, hold.unwrap_or(clock));
     let nodes = ("node-a".into(), made.nodes);
     tokio::spawn(server.serve(asker.clone(), pushes.clone(), nodes, std::future::pending()));
     let feed = Arc::new(Mutex::new(feed));

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::served::{NOW, Served, end_of_tier, flow, hit, key};
+use super::served::{Made, NOW, Served, end_of_tier, flow, hit, key, served};
 
 async fn open(served: &Served, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
     let stream = TcpStream::connect(served.http).await.unwrap();
@@ -342,4 +342,27 @@ async fn a_place_is_told_before_the_first_event() {
     served.set_clock(NOW + 45);
     let mut stream = open(&served, "/flows?watch=true", &[("last-event-id", &id)]).await;
     assert_eq!(event(&mut stream, &mut String::new()).await.1["packets_in"], 7);
+}
+
+/// A page that does not read is told how much it missed, and how much that was is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_page_is_told_what_it_missed() {
+    let limits = api::Limits { follower_updates: 2, ..api::Limits::default() };
+    let served = served(Made { limits, ..Made::default() }).await;
+    let mut stream = open(&served, "/flows?watch=true", &[]).await;
+    // More than sockets and queues hold, while nobody reads.
+    let wide: Vec<_> = (0..2_000).map(|n| key(&format!("{n:0>200}"), "cart-*")).collect();
+    for window in 0..12 {
+        served.push(wide.iter().map(|key| flow(key, NOW + window * 15, 1))).await;
+        served.set_clock(NOW + (window + 2) * 15);
+    }
+    let mut text = String::new();
+    while !text.contains("event: gap\ndata: {\"error\":\"this reader was too slow") {
+        let frame = tokio::time::timeout(Duration::from_mins(1), stream.body_mut().frame()).await;
+        let frame = frame.expect("the gap is told").unwrap().unwrap().into_data().unwrap();
+        // Only the end may hold a part of it.
+        let from = text.len().saturating_sub(100);
+        text = text[from..].to_owned() + std::str::from_utf8(&frame).unwrap();
+    }
+    assert!(served.counter("dropped_total{reason=\"slow_stream\"}") > 0);
 }
