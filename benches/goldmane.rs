@@ -330,9 +330,12 @@ async fn main() {
         }
     });
     let begun = Instant::now();
-    measure(&address, "under load", number("TIMES", 500).try_into().unwrap()).await;
+    measure(&address, "under load", number("TIMES", 100).try_into().unwrap()).await;
     let rate = more.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
     eprintln!("under load: {rate:.0} updates a second came in");
+    if let Some(recent) = &recent {
+        eprintln!("under load: {} rows are held by now", recent.rows());
+    }
     pushing.abort();
     let count = number("STREAMS", 1_000);
     if count > 0 {
