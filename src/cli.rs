@@ -63,6 +63,9 @@ pub enum Command {
     Impact(Box<impact::Args>),
     /// List or follow flows, of a running daemon or a folder of Parquet files
     Flows(Box<flows::Args>),
+    /// Ask a lake of Parquet files in SQL
+    #[cfg(feature = "sql")]
+    Query(crate::query::Args),
     /// Say how a running daemon is: hooks, features, losses, lag
     Status(status::Args),
     /// Look into the spool: what is not delivered, and what was refused
@@ -104,6 +107,8 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(args),
             Command::Flows(args) => flows::run(&args),
+            #[cfg(feature = "sql")]
+            Command::Query(args) => crate::query::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Spool(args) => spool::run(&args),
             Command::Record(args) => record::run(&args),

@@ -1,7 +1,5 @@
 //! From the graph to the spool, and from the spool to every exporter.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +8,7 @@ use exporters::file::RollingFile;
 use exporters::kafka::Kafka;
 use exporters::metrics::Metrics;
 use exporters::otlp::Otlp;
-use exporters::parquet::ParquetFolder;
+use exporters::parquet::ParquetLake;
 use exporters::prometheus::Prometheus;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Intake, Taken};
@@ -40,18 +38,18 @@ fn start(
     (spool, registry): (&Spool, &mut Registry),
     sink: SinkConfig,
     run: RunSettings,
-    overflowed: Arc<AtomicU64>,
+    metrics: &Metrics,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<()>> {
     Ok(match sink {
         SinkConfig::Parquet(config) => {
-            let folder = ParquetFolder::open(run.name.as_str(), config)
+            let lake = ParquetLake::open(run.name.as_str(), config, metrics.lake(&run.name))
                 .with_context(|| format!("exporter `{}`", run.name))?;
-            spawn(spool, folder, run, shutdown)
+            spawn(spool, lake, run, shutdown)
         }
         SinkConfig::Otlp(config) => {
             let cluster = spool.vocabulary().cluster.clone();
-            let otlp = Otlp::open(config, cluster, overflowed)
+            let otlp = Otlp::open(config, cluster, metrics.overflowed(&run.name))
                 .with_context(|| format!("exporter `{}`", run.name))?;
             spawn(spool, otlp, run, shutdown)
         }
@@ -68,7 +66,7 @@ fn start(
             spawn(spool, writer, run, shutdown)
         }
         SinkConfig::Prometheus(config) => {
-            let counters = Prometheus::register(registry, &config, overflowed);
+            let counters = Prometheus::register(registry, &config, metrics.overflowed(&run.name));
             spawn(spool, counters, run, shutdown)
         }
         SinkConfig::Stdout(config) => {
@@ -113,8 +111,7 @@ impl Delivery {
             spool.register(registration)?;
             let (attempts, view) = (metrics.attempts(name), view.clone());
             let run = RunSettings { attempts, view, ..RunSettings::new(name.as_str()) };
-            let overflowed = metrics.overflowed(name);
-            exporters.push(start((spool, registry), config.clone(), run, overflowed, &shutdown)?);
+            exporters.push(start((spool, registry), config.clone(), run, &metrics, &shutdown)?);
         }
         let updates = stream::unfold(stored, |mut stored| async {
             let update = stored.recv().await?;

@@ -1,12 +1,11 @@
-//! `whyflow flows`: lists or follows the flows of a running daemon, or lists those of a folder of
+//! `whyflow flows`: lists or follows the flows of a running daemon, or lists those of a lake of
 //! Parquet files, with the same filters.
 
 mod asked;
 mod screen;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
+use history::{History, Place};
 
 use crate::cli::Exit;
 use crate::client::{self, Daemon, Lines};
@@ -20,9 +19,9 @@ pub(crate) use screen::Screen;
 pub struct Args {
     #[command(flatten)]
     daemon: Daemon,
-    /// Read a folder of Parquet files instead of asking a daemon
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["follow", "address"])]
-    folder: Option<PathBuf>,
+    /// Read a lake of Parquet files instead of asking a daemon: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|URL", conflicts_with_all = ["follow", "address"])]
+    folder: Option<Place>,
     /// Go on with what comes, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -55,12 +54,13 @@ pub fn run(args: &Args) -> Result<Exit> {
 }
 
 /// The folder's rows, newest first. What cannot be read is named; the rest is still printed.
-fn from_folder(folder: &Path, args: &Args) -> Result<Exit> {
+fn from_folder(folder: &Place, args: &Args) -> Result<Exit> {
     let api::Query { filter, from, to, limit, .. } = args.asked.question(clock::now())?;
     let limit = limit.or(Some(api::Query::LIMIT));
     let mut screen = Screen::new(args.json);
     let mut exit = Exit::Answered;
-    for row in history::Folder::open(folder)?.read(history::Query { filter, from, to, limit })? {
+    let history = History::open(&folder.clone().into())?;
+    for row in history.read(history::Query { filter, from, to, limit })? {
         match row {
             Ok(row) => screen.rows(std::slice::from_ref(&row))?,
             Err(error) => {

@@ -52,9 +52,9 @@ pub struct Args {
     /// Ask as if every staged policy were enforced, those that are there and those proposed
     #[arg(long)]
     pub staged: bool,
-    /// Of the flows that were recorded in this folder of Parquet files
-    #[arg(long, value_name = "PARQUET", required_unless_present = "reach")]
-    pub flows: Option<PathBuf>,
+    /// Of the flows that were recorded in this lake of Parquet files: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|URL", required_unless_present = "reach")]
+    pub flows: Option<history::Place>,
     /// Of every pair that may open a connection
     #[arg(long, conflicts_with = "flows")]
     pub reach: bool,

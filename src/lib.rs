@@ -39,6 +39,8 @@ pub mod verify;
 
 pub mod client;
 pub mod flows;
+#[cfg(feature = "sql")]
+pub mod query;
 pub mod spool;
 pub mod status;
 pub mod unload;

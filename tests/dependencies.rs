@@ -14,8 +14,9 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("cluster", &["schemas"]),
     ("policy", &["schemas"]),
     ("pipelines", &["schemas", "cluster", "policy"]),
-    ("exporters", &["schemas"]),
-    ("history", &["schemas"]),
+    ("lake", &["schemas"]),
+    ("exporters", &["schemas", "lake"]),
+    ("history", &["schemas", "lake"]),
     ("api", &["schemas", "cluster", "policy", "history"]),
     ("lab", &["schemas"]),
     ("testing", &[]),
@@ -30,6 +31,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("parquet", &["exporters", "history"]),
     ("rdkafka", &["exporters"]),
     ("arrow", &["schemas", "collector", "exporters", "history"]),
+    ("object_store", &["lake", "history"]),
+    ("datafusion", &["history"]),
     ("clap", &["whyflow", "lab"]),
     ("anyhow", &["whyflow", "benches"]),
 ];
@@ -39,6 +42,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("schemas", &["tokio", "futures", "nix", "tracing"]),
     ("policy", &["tokio", "futures", "nix", "tracing"]),
     ("collector", &["k8s-openapi", "kube"]),
+    ("lake", &["k8s-openapi", "kube", "aya"]),
     ("exporters", &["k8s-openapi", "kube", "aya"]),
     ("history", &["k8s-openapi", "kube", "aya"]),
 ];

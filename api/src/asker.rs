@@ -1,7 +1,6 @@
 //! Who answers questions in Goldmane's terms, however they are asked: from memory, and where a
-//! question begins before that, from the Parquet folder.
+//! question begins before that, from the lake.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub struct Asker {
     recent: Recent,
     clock: Clock,
     window: Duration,
-    lake: Option<PathBuf>,
+    lake: Option<history::Address>,
     rereader: Arc<Rereader>,
     streams: Arc<Semaphore>,
 }
@@ -32,8 +31,8 @@ pub struct AskerConfig {
     pub clock: Clock,
     /// How long a window is.
     pub window: Duration,
-    /// The folder of Parquet files that the daemon writes, if it does.
-    pub lake: Option<PathBuf>,
+    /// The lake that the daemon writes, if it does.
+    pub lake: Option<history::Address>,
     /// For the lake's rows.
     pub rereader: Arc<Rereader>,
     /// Streams at the same time.
@@ -159,9 +158,13 @@ impl Asker {
         Ok(None)
     }
 
-    /// The Parquet files; nothing where there is no lake.
-    pub(crate) fn folder(&self) -> Result<Option<history::Folder>, AskError> {
-        let lake = self.lake.as_ref().filter(|lake| lake.is_dir());
-        Ok(lake.map(history::Folder::open).transpose()?)
+    /// The Parquet files; nothing where there is no lake, or nothing was written yet.
+    pub(crate) fn folder(&self) -> Result<Option<history::History>, AskError> {
+        let Some(lake) = &self.lake else { return Ok(None) };
+        match history::History::open(lake) {
+            Ok(lake) => Ok(Some(lake)),
+            Err(error) if error.is_not_there() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn rows(
 }
 
 fn read(
-    folder: &history::Folder,
+    folder: &history::History,
     query: &Query,
     oldest: UnixNanos,
     room: usize,

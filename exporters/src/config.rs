@@ -6,6 +6,8 @@ mod kafka;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lake::{Place, StoreOptions};
+
 pub use kafka::{KafkaCompression, KafkaConfig, KafkaValue};
 
 /// The spool: where closed windows wait until every exporter has delivered them.
@@ -42,7 +44,7 @@ pub enum WhenFull {
 /// Where an exporter delivers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkConfig {
-    /// A folder of Parquet files.
+    /// A lake of Parquet files.
     Parquet(ParquetConfig),
     /// Standard output: a table on a terminal, JSON lines otherwise.
     Stdout(StdoutConfig),
@@ -156,11 +158,17 @@ pub struct OtlpTls {
     pub server_name: Option<String>,
 }
 
-/// A folder of Parquet files, partitioned by date and hour.
+/// A lake of Parquet files, partitioned by date and hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParquetConfig {
-    /// The folder.
-    pub dir: PathBuf,
+    /// Where.
+    pub place: Place,
+    /// How an object store is reached.
+    pub store: StoreOptions,
+    /// Whose files they are, where more than this daemon writes to one lake; else the exporter's name.
+    pub writer: Option<String>,
+    /// What is larger is uploaded in parts of this size.
+    pub part_bytes: usize,
     /// The longest that a row waits for its file to be finished.
     pub roll_seconds: u32,
     /// A file is finished when so many bytes wait in memory for it.
@@ -169,6 +177,14 @@ pub struct ParquetConfig {
     pub row_group_rows: u32,
     /// Compression from 1 (fast) to 22 (small).
     pub zstd_level: u8,
+    /// How large files of an hour become when they are compacted; 0 leaves them as they are.
+    pub compact_bytes: u64,
+    /// How long rows are kept, in the data's own time.
+    pub keep: Option<Duration>,
+    /// The most that the files take whose rows count; the oldest go first.
+    pub keep_bytes: Option<u64>,
+    /// How long a file stays whose rows are in another, for readers that have begun.
+    pub linger: Duration,
 }
 
 /// Standard output.
@@ -235,11 +251,18 @@ impl ParquetConfig {
     /// This folder, with the defaults for everything else.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
-            dir: dir.into(),
+            place: Place::Folder(dir.into()),
+            store: StoreOptions::default(),
+            writer: None,
+            part_bytes: 8 << 20,
             roll_seconds: 300,
             roll_bytes: 64 << 20,
             row_group_rows: 32_768,
             zstd_level: 3,
+            compact_bytes: 128 << 20,
+            keep: None,
+            keep_bytes: None,
+            linger: Duration::from_mins(1),
         }
     }
 }

@@ -117,6 +117,17 @@ pub trait Exporter: Send + 'static {
     fn finish(&mut self) -> impl Future<Output = Result<Receipt, ExportError>> + Send {
         async { Ok(Receipt::default()) }
     }
+
+    /// When it has something to tidy up where it delivers to.
+    fn chore_due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Tidies up a bit. Everything that was confirmed so far is stored as such. It says itself what
+    /// fails: no row waits for it.
+    fn chore(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 // === impl Chunk ===

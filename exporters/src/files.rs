@@ -50,6 +50,11 @@ impl Files {
         Ok(())
     }
 
+    /// As [`Self::step`], for something that happens on another machine.
+    pub(crate) fn far_step(&self, writes: bool) -> io::Result<()> {
+        self.step(writes)
+    }
+
     /// Makes a folder and those above it.
     pub(crate) fn create_dirs(&self, dir: &Path) -> io::Result<()> {
         self.step(true)?;
@@ -121,9 +126,29 @@ impl Files {
         Ok(bytes)
     }
 
-    pub(crate) fn exists(&self, path: &Path) -> io::Result<bool> {
+    /// How large a file is; nothing where there is none.
+    pub(crate) fn size(&self, path: &Path) -> io::Result<Option<u64>> {
         self.step(false)?;
-        path.try_exists()
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The folders right in a folder, by name.
+    pub(crate) fn folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.step(false)?;
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string())
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The plain files of a folder, by name.
@@ -162,6 +187,11 @@ impl Writing {
         #[cfg(test)]
         self.files.faults.synced(&self.path);
         Ok(())
+    }
+
+    /// How much was written.
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 }
 

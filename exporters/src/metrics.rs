@@ -1,6 +1,8 @@
 //! What is counted, for Prometheus. The books of the spool are read when they are asked for, all at
 //! one moment, so that they balance in every scrape.
 
+mod lake;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,15 +18,21 @@ use prometheus_client::registry::Registry;
 use crate::spool::{Account, Spool, Status};
 use crate::tally::Tally;
 
+pub use lake::{LakeCounters, LakeCounts, Retired};
+
 /// Makes the spool's and the exporters' metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
     overflowed: Overflowed,
+    lakes: Lakes,
 }
 
 /// Rows without series of their own, by exporter.
 type Overflowed = Arc<Mutex<Vec<(String, Arc<AtomicU64>)>>>;
+
+/// Lakes, by exporter.
+type Lakes = Arc<Mutex<Vec<(String, LakeCounters)>>>;
 
 /// How often an exporter tried.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +47,7 @@ struct Scraped {
     spool: Spool,
     attempts: Arc<Mutex<Vec<(String, Attempts)>>>,
     overflowed: Overflowed,
+    lakes: Lakes,
 }
 
 /// One scrape on its way out.
@@ -55,13 +64,15 @@ impl Metrics {
     pub fn register(registry: &mut Registry, spool: &Spool) -> Self {
         let attempts = Arc::new(Mutex::new(Vec::new()));
         let overflowed = Arc::new(Mutex::new(Vec::new()));
+        let lakes = Lakes::default();
         let scraped = Scraped {
             spool: spool.clone(),
             attempts: Arc::clone(&attempts),
             overflowed: Arc::clone(&overflowed),
+            lakes: Arc::clone(&lakes),
         };
         registry.register_collector(Box::new(scraped));
-        Self { attempts, overflowed }
+        Self { attempts, overflowed, lakes }
     }
 
     /// Counters of one exporter's attempts.
@@ -80,6 +91,16 @@ impl Metrics {
         let overflowed = Arc::new(AtomicU64::new(0));
         self.overflowed.lock().push((exporter.to_owned(), Arc::clone(&overflowed)));
         overflowed
+    }
+}
+
+impl Metrics {
+    /// Counters of one exporter's lake.
+    #[must_use]
+    pub fn lake(&self, exporter: &str) -> LakeCounters {
+        let counters = LakeCounters::default();
+        self.lakes.lock().push((exporter.to_owned(), counters.clone()));
+        counters
     }
 }
 
@@ -122,7 +143,10 @@ impl Collector for Scraped {
             .iter()
             .map(|(name, rows)| (vec![("exporter", &**name)], rows.load(Ordering::Relaxed)));
         let help = "Rows beyond the limit of series, counted in one for all";
-        page.counters("exporter_series_overflow_rows", help, lines)
+        page.counters("exporter_series_overflow_rows", help, lines)?;
+        let lakes = self.lakes.lock().clone();
+        let lakes: Vec<_> = lakes.iter().map(|(name, it)| (&**name, it.counts())).collect();
+        page.lakes(&lakes)
     }
 }
 
@@ -171,6 +195,40 @@ impl Page<'_, '_> {
         let behind = accounts.iter().map(|account| (labels(account), account.behind_bytes));
         let help = "Bytes of the spool's files that an exporter has before it";
         self.gauges("exporter_behind_bytes", help, behind)
+    }
+
+    fn lakes(&mut self, lakes: &[(&str, LakeCounts)]) -> fmt::Result {
+        let each = |part: fn(&LakeCounts) -> u64| {
+            lakes.iter().map(move |(name, counts)| (vec![("exporter", *name)], part(counts)))
+        };
+        self.gauges("lake_files", "Files in the lake whose rows count", each(|it| it.files))?;
+        self.gauges("lake_bytes", "Bytes of the files whose rows count", each(|it| it.bytes))?;
+        let help = "Rows in the lake, as far as the manifest knows them";
+        self.gauges("lake_rows", help, each(|it| it.rows))?;
+        let help = "Files that stay a while although their rows are in another, or not kept";
+        self.gauges("lake_replaced_files", help, each(|it| it.replaced))?;
+        let help = "Files that were made of smaller ones";
+        self.counters("lake_compactions", help, each(|it| it.compactions))?;
+        let help = "Smaller files that others were made of";
+        self.counters("lake_compacted_files", help, each(|it| it.compacted_files))?;
+        let help = "Rows that were written again in larger files";
+        self.counters("lake_compacted_rows", help, each(|it| it.compacted_rows))?;
+        let help = "Steps of tidying that failed and are tried again";
+        self.counters("lake_tidying_failures", help, each(|it| it.failures))?;
+        let retired = |part: fn(&Retired) -> u64| {
+            lakes.iter().flat_map(move |(name, counts)| {
+                let each = counts.retired.iter();
+                each.map(move |(reason, it)| {
+                    (vec![("exporter", *name), ("reason", *reason)], part(it))
+                })
+            })
+        };
+        let help = "Files that were given up, by reason";
+        self.counters("lake_retired_files", help, retired(|it| it.files))?;
+        let help = "Rows that were given up, by reason";
+        self.counters("lake_retired_rows", help, retired(|it| it.rows))?;
+        let help = "Bytes that were given up, by reason";
+        self.counters("lake_retired_bytes", help, retired(|it| it.bytes))
     }
 
     fn counters<'l>(

@@ -37,6 +37,7 @@ pub struct RunSettings {
 enum Step {
     Deliver(Seen),
     Finish,
+    Chore,
     Stop,
 }
 
@@ -92,6 +93,7 @@ pub async fn run<E: Exporter>(
         match run.choose().await {
             Step::Deliver(seen) => run.deliver(seen).await,
             Step::Finish => drop(run.finish().await),
+            Step::Chore => run.exporter.chore().await,
             Step::Stop => break,
         }
     }
@@ -146,6 +148,12 @@ impl<E: Exporter> Run<E> {
             if self.exporter.due().is_some_and(|due| due <= Instant::now()) {
                 return Step::Finish;
             }
+            // Who is asked to end does not tidy up first.
+            let is_ending = self.shutdown.drain.is_cancelled();
+            let chore_due = self.exporter.chore_due().filter(|_| !is_ending);
+            if chore_due.is_some_and(|due| due <= Instant::now()) {
+                return Step::Chore;
+            }
             match self.read().await {
                 Ok(Some(seen)) => return Step::Deliver(seen),
                 Ok(None) if self.shutdown.drain.is_cancelled() => return Step::Stop,
@@ -155,7 +163,7 @@ impl<E: Exporter> Run<E> {
                     continue;
                 }
             }
-            let due = self.exporter.due();
+            let due = [self.exporter.due(), chore_due].into_iter().flatten().min();
             tokio::select! {
                 () = changed => {}
                 () = self.shutdown.drain.cancelled() => {}

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use exporters::config::{ParquetConfig, SpoolConfig, WhenFull};
-use exporters::parquet::ParquetFolder;
+use exporters::metrics::LakeCounters;
+use exporters::parquet::ParquetLake;
 use exporters::run::{RunSettings, Shutdown};
 use exporters::spool::{Registration, Vocabulary};
 use exporters::stdout::{Stdout, Writer};
@@ -56,7 +57,8 @@ async fn other_readers_see_the_same_rows_and_answer_the_pages_queries() {
     }
     let rows = fill(&spool, &mut sampler);
     let config = ParquetConfig { row_group_rows: 50, ..ParquetConfig::new(&lake) };
-    deliver(&spool, "lake", ParquetFolder::open("lake", config).unwrap()).await;
+    deliver(&spool, "lake", ParquetLake::open("lake", config, LakeCounters::default()).unwrap())
+        .await;
     let lines_out = Stdout::new(File::create(&lines).unwrap(), None);
     deliver(&spool, "lines", Writer::start(lines_out).unwrap()).await;
     let compared = ask(&python, "rows.py", [&lake, &lines]);

@@ -1,15 +1,20 @@
-//! Flows of the past, from a folder of Parquet files: listing, filters, newest first.
+//! Flows of the past, from a lake of Parquet files: listing, filters, newest first; and SQL.
 //!
-//! The folder has the layout that the Parquet exporter writes, `date=YYYY-MM-DD/hour=HH/*.parquet`,
-//! and may be written to meanwhile: a file is whole as soon as it has its name. What is not asked
+//! The lake has the layout that the Parquet exporter writes, `date=YYYY-MM-DD/hour=HH/*.parquet`,
+//! in a folder or an object store, and may be written to and compacted meanwhile: a file is whole as
+//! soon as it has its name, and the manifests say which files' rows count. What is not asked
 //! for is not read: hours by their folders' names, row groups by their statistics. At most the row
 //! groups of one window are in memory.
 //!
 //! This crate refuses to know about the kernel and about the exporters: the files are the seam.
 
-mod folder;
+mod input;
+mod partitions;
 mod prune;
 mod rows;
+
+#[cfg(feature = "sql")]
+pub mod sql;
 
 use std::io;
 use std::path::PathBuf;
@@ -18,10 +23,11 @@ use schemas::UnixNanos;
 use schemas::columns::ColumnsError;
 use schemas::filter::Filter;
 
-pub use folder::{Folder, Partition};
+pub use lake::{Lake, Place, StoreOptions};
+pub use partitions::{Address, History, Partition};
 pub use rows::Rows;
 
-/// What is asked of a folder.
+/// What is asked of a lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// Which flows.
@@ -34,9 +40,12 @@ pub struct Query {
     pub limit: Option<usize>,
 }
 
-/// A folder or a file in it that cannot be read. Reading goes on with the next file.
+/// A lake or a file in it that cannot be read. Reading goes on with the next file.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
+    /// The lake's folder or store, or its manifests.
+    #[error("reading history")]
+    Lake(#[from] lake::LakeError),
     /// The file system.
     #[error("reading history: {attempt} {path}", path = path.display())]
     Io {
@@ -87,6 +96,12 @@ pub enum HistoryError {
 // === impl HistoryError ===
 
 impl HistoryError {
+    /// Whether there is no lake.
+    #[must_use]
+    pub fn is_not_there(&self) -> bool {
+        matches!(self, Self::Lake(error) if error.is_not_found())
+    }
+
     pub(crate) fn io(
         attempt: &'static str,
         path: &std::path::Path,

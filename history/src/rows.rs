@@ -2,19 +2,18 @@
 //! give them.
 
 use std::collections::{BinaryHeap, VecDeque};
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use lake::{Lake, LakeFile};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use schemas::columns::{self, ColumnsError};
 use schemas::json::FlowJson;
 use schemas::{RowId, UnixNanos};
 
-use crate::folder::Partition;
+use crate::input::Input;
+use crate::partitions::Partition;
 use crate::{HistoryError, Query, prune};
 
 /// Rows that are decoded at once.
@@ -24,6 +23,7 @@ const BATCH_ROWS: usize = 2_048;
 /// errors in between.
 #[derive(Debug)]
 pub struct Rows {
+    lake: Lake,
     query: Query,
     partitions: VecDeque<Partition>,
     /// Row groups of the present hour that are not read yet, by their newest window.
@@ -45,7 +45,7 @@ struct Group {
 
 #[derive(Debug)]
 struct OpenFile {
-    path: PathBuf,
+    input: Input,
     metadata: ArrowReaderMetadata,
 }
 
@@ -56,10 +56,11 @@ struct Row(Box<FlowJson>);
 // === impl Rows ===
 
 impl Rows {
-    pub(crate) fn new(partitions: Vec<Partition>, query: Query) -> Self {
+    pub(crate) fn new(lake: Lake, partitions: VecDeque<Partition>, query: Query) -> Self {
         Self {
+            lake,
             query,
-            partitions: partitions.into(),
+            partitions,
             groups: BinaryHeap::new(),
             ready: BinaryHeap::new(),
             errors: VecDeque::new(),
@@ -87,21 +88,18 @@ impl Rows {
             return false;
         }
         let Some(partition) = self.partitions.pop_front() else { return false };
-        match partition.files() {
-            Ok(paths) => paths.into_iter().for_each(|path| self.open(path, &partition)),
-            Err(error) => self.errors.push_back(error),
-        }
+        partition.files.iter().for_each(|file| self.open(file));
         true
     }
 
     /// Takes in the row groups of a file that may hold what is asked for.
-    fn open(&mut self, path: PathBuf, partition: &Partition) {
-        let file = match OpenFile::open(path) {
+    fn open(&mut self, file: &LakeFile) {
+        let end_of_hour = file.hour.map(|hour| hour.after(std::time::Duration::from_hours(1)));
+        let file = match OpenFile::open(Input::of(&self.lake, file)) {
             Ok(Some(file)) => Arc::new(file),
             Ok(None) => return,
             Err(error) => return self.errors.push_back(error),
         };
-        let end_of_hour = partition.hour.map(|hour| hour.after(std::time::Duration::from_hours(1)));
         for (index, group) in file.metadata.metadata().row_groups().iter().enumerate() {
             if prune::may_hold(group, &self.query) {
                 let newest = prune::newest(group).or(end_of_hour).unwrap_or(UnixNanos::MAX);
@@ -111,19 +109,13 @@ impl Rows {
     }
 
     fn read(&mut self, group: &Group) -> Result<(), HistoryError> {
-        guarded(&group.file.path, || self.read_guarded(group))
+        guarded(&group.file.input.path, || self.read_guarded(group))
     }
 
     fn read_guarded(&mut self, group: &Group) -> Result<(), HistoryError> {
-        let path = &group.file.path;
-        let broken = |source| HistoryError::Parquet { path: path.clone(), source };
-        let file = File::open(path).map_err(HistoryError::io("opening", path))?;
-        let metadata = group.file.metadata.clone();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-            .with_row_groups(vec![group.index])
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(broken)?;
+        let OpenFile { input, metadata } = &*group.file;
+        let path = &input.path;
+        let reader = input.rows(metadata.clone(), group.index, BATCH_ROWS)?;
         let columns = |source: ColumnsError| HistoryError::Columns { path: path.clone(), source };
         for batch in reader {
             let batch = batch.map_err(|error| columns(error.into()))?;
@@ -185,18 +177,10 @@ impl Iterator for Rows {
 
 impl OpenFile {
     /// `None` for a file that is gone by now: old ones are removed.
-    fn open(path: PathBuf) -> Result<Option<Self>, HistoryError> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(HistoryError::io("opening", &path)(error)),
-        };
-        let metadata = guarded(&path, || {
-            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-                .map_err(|source| HistoryError::Parquet { path: path.clone(), source })
-        })?;
-        check_version(&path, &metadata)?;
-        Ok(Some(Self { path, metadata }))
+    fn open(input: Input) -> Result<Option<Self>, HistoryError> {
+        let Some(metadata) = guarded(&input.path, || input.metadata())? else { return Ok(None) };
+        check_version(&input.path, &metadata)?;
+        Ok(Some(Self { input, metadata }))
     }
 }
 
@@ -228,7 +212,7 @@ fn check_version(path: &Path, metadata: &ArrowReaderMetadata) -> Result<(), Hist
 
 impl Group {
     fn order(&self) -> (UnixNanos, &Path, usize) {
-        (self.newest, &self.file.path, self.index)
+        (self.newest, &self.file.input.path, self.index)
     }
 }
 

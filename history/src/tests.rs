@@ -12,23 +12,23 @@ use schemas::samples::{Random, Sampler};
 use schemas::{Flow, UnixNanos};
 use tempfile::TempDir;
 
-use super::{Folder, HistoryError, Query};
+use super::{History, HistoryError, Place, Query};
 
 /// A folder with a few hours of flows, and these flows.
-struct Lake {
-    dir: TempDir,
+pub(crate) struct Lake {
+    pub(crate) dir: TempDir,
     sampler: Sampler,
-    rows: BTreeMap<String, FlowJson>,
+    pub(crate) rows: BTreeMap<String, FlowJson>,
 }
 
 impl Lake {
-    fn empty(seed: u64) -> Self {
+    pub(crate) fn empty(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { dir, sampler: Sampler::new(seed, 12), rows: BTreeMap::new() }
     }
 
     /// Six windows in each of four hours, in files that overlap in time, as several lanes make them.
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut lake = Self::empty(seed);
         for hour in 0..4 {
             // The first sample window starts at 08:30.
@@ -67,8 +67,13 @@ impl Lake {
         self.dir.path().join(hour).join(name)
     }
 
+    fn open(&self) -> History {
+        let place = Place::Folder(self.dir.path().into());
+        History::open(&place.into()).unwrap()
+    }
+
     fn read(&self, query: Query) -> Vec<FlowJson> {
-        let folder = Folder::open(self.dir.path()).unwrap();
+        let folder = self.open();
         folder.read(query).unwrap().collect::<Result<_, _>>().unwrap()
     }
 
@@ -146,7 +151,7 @@ fn filters_give_what_matches_and_nothing_else() {
 #[test]
 fn hours_that_are_not_asked_for_are_not_opened() {
     let lake = Lake::new(4);
-    let folder = Folder::open(lake.dir.path()).unwrap();
+    let folder = lake.open();
     let newest = lake.rows.values().map(|row| row.window_start).max().unwrap();
     let query = Query { from: Some(newest), ..Query::default() };
     let hours: Vec<_> =
@@ -184,7 +189,7 @@ fn a_file_of_another_version_is_named_and_the_rest_is_read() {
     let known = lake.rows.len();
     let flows = lake.sampler.closed(0, 3).rows;
     lake.write("new.parquet", &flows, "flow/99");
-    let folder = Folder::open(lake.dir.path()).unwrap();
+    let folder = lake.open();
     let (rows, errors): (Vec<_>, Vec<_>) =
         folder.read(Query::default()).unwrap().partition(Result::is_ok);
     assert_eq!(rows.len(), known);
@@ -210,7 +215,7 @@ fn a_damaged_file_is_named_and_the_rest_is_read() {
     });
     for damaged in cuts.chain(flips) {
         std::fs::write(&path, damaged).unwrap();
-        let folder = Folder::open(lake.dir.path()).unwrap();
+        let folder = lake.open();
         let (rows, _errors): (Vec<_>, Vec<_>) =
             folder.read(Query::default()).unwrap().partition(Result::is_ok);
         assert!(rows.len() >= 6);
@@ -219,6 +224,7 @@ fn a_damaged_file_is_named_and_the_rest_is_read() {
 
 #[test]
 fn a_folder_that_is_not_there_is_named() {
-    let error = Folder::open("/nowhere/at/all").unwrap_err().to_string();
+    let error = History::open(&Place::Folder("/nowhere/at/all".into()).into()).unwrap_err();
+    let error = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert_eq!(error, "reading history: opening /nowhere/at/all");
 }

@@ -19,7 +19,12 @@ mod nested;
 mod read;
 mod rows;
 
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+
+use crate::Interfaces;
+use crate::json::Words;
+use crate::observation::Names;
 
 pub use build::encode;
 pub use coarsen::{coarsen, keep_labels};
@@ -67,6 +72,16 @@ pub enum ColumnsError {
         /// What was there.
         found: String,
     },
+}
+
+/// The columns of the flat layout as this version writes them.
+///
+/// # Errors
+/// When Arrow refuses.
+pub fn flat_schema() -> Result<SchemaRef, ColumnsError> {
+    let (interfaces, names) = (Interfaces::default(), Names::default());
+    let words = Words { interfaces: &interfaces, names: &names, lane: None, cluster: None };
+    Ok(flatten(&encode(&[], &words)?)?.schema())
 }
 
 /// How a section's columns are called in the flat layout: the prefix of a dictionary's fields.

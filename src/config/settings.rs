@@ -3,6 +3,7 @@
 
 mod goldmane;
 mod kafka;
+mod lake;
 mod limits;
 mod otlp;
 mod sinks;

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use capture::{Attach, Capture, Namespace, Replay};
-pub use delivery::{Common, Exporter, Parquet, Spool, Stdout, StdoutForm, WhenFull};
+pub use delivery::{Common, Exporter, Parquet, Spool, Stdout, StdoutForm, Store, WhenFull};
 pub use goldmane::{Goldmane, Role, Token};
 pub use kafka::{Kafka, KafkaCompression, KafkaValue};
 pub use knowledge::{Assume, Cluster, Dialect, Policy};

@@ -2,9 +2,9 @@
 //! has, of the policies as they are and as they would be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use anyhow::Result;
+use history::History;
 use policy::{Party, Question};
 use schemas::json::{EndpointJson, FlowJson};
 use schemas::{Addr, Endpoint, EndpointKind, Handle, Labels, Protocol, Reporter, Verdict};
@@ -26,13 +26,13 @@ const LABEL_SETS_MAX: usize = 131_072;
 pub(super) fn changes(
     before: &Described,
     after: &Described,
-    folder: &Path,
+    folder: &history::Place,
     asked: &Asked,
 ) -> Result<Found> {
     let api::Query { filter, from, to, limit, .. } = asked.question(clock::now())?;
     let query = history::Query { filter, from, to, limit };
     let mut flows = Flows::new(before, after);
-    for row in history::Folder::open(folder)?.read(query)? {
+    for row in History::open(&folder.clone().into())?.read(query)? {
         match row {
             Ok(row) => flows.add(&row),
             Err(error) => {

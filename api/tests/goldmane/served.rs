@@ -145,7 +145,7 @@ pub(crate) async fn served(made: Made) -> Served {
         AskerConfig {
             clock: clock.clone(),
             window: made.window,
-            lake: made.lake,
+            lake: made.lake.map(|folder| history::Place::Folder(folder).into()),
             rereader: Arc::new(Rereader::new(interfaces.clone(), names.clone())),
             streams: made.streams,
         },

@@ -1,16 +1,15 @@
 //! What is about to be written, recorded before it is.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schemas::UnixNanos;
+use lake::layout::{FileName, partition, plan_path};
+use lake::{Manifest, manifest};
 use serde::{Deserialize, Serialize};
 
-use super::{OWN_FOLDER, ParquetError};
+use super::ParquetError;
+use super::store::Store;
 use crate::exporter::Chunk;
-use crate::files::Files;
 
 /// Files of one spool, and the Parquet files that they become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ pub(super) struct Plan {
     pub(super) first: u64,
     /// Its last file.
     pub(super) last: u64,
-    /// The Parquet files, relative to the folder.
+    /// The Parquet files, relative to the lake.
     pub(super) paths: BTreeSet<String>,
 }
 
@@ -29,46 +28,40 @@ pub(super) struct Plan {
 
 impl Plan {
     /// For these chunks.
-    pub(super) fn of(name: &str, first: &Chunk, last: &Chunk, held: &[Chunk]) -> Self {
+    pub(super) fn of(writer: &str, first: &Chunk, last: &Chunk, held: &[Chunk]) -> Self {
         let spool = Arc::clone(&last.spool);
         let (first, last) = (first.position.file, last.position.file);
         let with_rows = held.iter().filter(|chunk| chunk.rows.num_rows() > 0);
         let hours: BTreeSet<String> =
             with_rows.map(|chunk| partition(chunk.header.window.start)).collect();
-        let file = format!("{name}-{spool}-{first:012}-{last:012}.parquet");
+        let (writer, in_name) = (writer.to_owned(), spool.to_string());
+        let file = FileName { writer, spool: in_name, first, last, is_compacted: false };
         let paths = hours.iter().map(|hour| format!("{hour}/{file}")).collect();
         Self { spool, first, last, paths }
     }
 
     /// The plan that an earlier run recorded; it may have been carried out, in part or whole.
-    pub(super) fn recorded(
-        files: &Files,
-        dir: &Path,
-        name: &str,
-    ) -> Result<Option<Self>, ParquetError> {
-        let path = path(dir, name);
-        match files.read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| ParquetError::Plan { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ParquetError::io("reading", &path)(error)),
-        }
+    pub(super) fn recorded(store: &Store, writer: &str) -> Result<Option<Self>, ParquetError> {
+        let path = plan_path(writer);
+        let Some(bytes) = store.read(&path)? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| ParquetError::Plan { path: path.into(), source })
     }
 
-    pub(super) fn record(&self, files: &Files, dir: &Path, name: &str) -> Result<(), ParquetError> {
-        let path = path(dir, name);
-        let record = serde_json::to_vec_pretty(self).map_err(io::Error::other);
-        record
-            .and_then(|text| files.publish(&path, &text))
-            .map_err(ParquetError::io("recording what is about to be written in", &path))
+    pub(super) fn record(&self, store: &Store, writer: &str) -> Result<(), ParquetError> {
+        let path = plan_path(writer);
+        let record = serde_json::to_vec_pretty(self);
+        store.put(
+            &path,
+            record.map_err(|source| ParquetError::Plan { path: path.clone().into(), source })?,
+        )
     }
 
-    /// Whether every file is in place.
-    pub(super) fn is_done(&self, files: &Files, dir: &Path) -> Result<bool, ParquetError> {
+    /// Whether every file is in place, or its rows are in one that was made of it.
+    pub(super) fn is_done(&self, store: &Store, manifest: &Manifest) -> Result<bool, ParquetError> {
         for path in &self.paths {
-            let path = dir.join(path);
-            if !files.exists(&path).map_err(ParquetError::io("looking for", &path))? {
+            if !is_there(path, manifest) && store.size(path)?.is_none() {
                 return Ok(false);
             }
         }
@@ -82,14 +75,9 @@ impl Plan {
     }
 }
 
-/// The folder of the hour that holds this instant.
-pub(super) fn partition(at: UnixNanos) -> String {
-    let text = at.to_string();
-    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
-    let hour = time.get(..2).unwrap_or("00");
-    format!("date={date}/hour={hour}")
-}
-
-fn path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(OWN_FOLDER).join(format!("{name}.plan.json"))
+/// Whether the manifest knows where the rows of a file are, or were.
+pub(super) fn is_there(path: &str, known: &Manifest) -> bool {
+    let is_named = known.files.contains_key(path) || known.replaced.contains(path);
+    let all = || known.files.keys().map(String::as_str).chain([path]);
+    is_named || manifest::covered(all()).contains(path)
 }

@@ -1,6 +1,5 @@
 //! The settings in the words of the crates that they are for.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,12 +235,13 @@ impl Settings {
         self.goldmane.as_ref().map_or(size(self.api.requests_max), |goldmane| goldmane.streams)
     }
 
-    /// The folder of Parquet files that this daemon writes whole, if it does.
-    pub fn lake(&self) -> Option<PathBuf> {
+    /// The lake that this daemon writes whole, if it does.
+    pub fn lake(&self) -> Option<history::Address> {
         self.exporters.iter().find_map(|(_, sink)| match &sink.config {
             // One that leaves out rows could not answer for them.
             SinkConfig::Parquet(parquet) if sink.view.filter.is_empty() => {
-                Some(parquet.dir.clone())
+                let (place, store) = (parquet.place.clone(), parquet.store.clone());
+                Some(history::Address { place, store })
             }
             _ => None,
         })

@@ -1,15 +1,13 @@
 //! Exporters as meant: where each delivers to, what of the rows it sees, how far behind it may fall.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use exporters::View;
-use exporters::config::{
-    FileConfig, Format, ParquetConfig, PrometheusConfig, SinkConfig, StdoutConfig,
-};
+use exporters::config::{FileConfig, Format, PrometheusConfig, SinkConfig, StdoutConfig};
 use exporters::spool::Registration;
 use exporters::view::LabelPattern;
 
-use super::{FOLDER_NAME, is_folder_name, kafka, otlp};
+use super::{FOLDER_NAME, is_folder_name, kafka, lake, otlp};
 use crate::config::problem::Wrong;
 use crate::config::written::{
     self, Common, Config, Detail, Exporter, OtlpSignal, StdoutForm, WhenFull,
@@ -33,7 +31,7 @@ pub(super) fn meant(
     wrong: &mut Vec<Wrong>,
 ) -> Vec<(String, Sink)> {
     let (mut screens, mut pages) = (0, 0);
-    let mut folders: Vec<&PathBuf> = Vec::new();
+    let mut folders: Vec<&Path> = Vec::new();
     let mut sinks = Vec::new();
     for (name, exporter) in &config.exporters {
         let common = exporter.common();
@@ -45,12 +43,12 @@ pub(super) fn meant(
         }
         let view = view(&common, config, &section, wrong);
         match exporter {
-            Exporter::Parquet(parquet) if folders.contains(&&parquet.folder) => {
+            Exporter::Parquet(parquet) if folders.contains(&Path::new(&parquet.folder)) => {
                 let message = "another exporter writes to this folder";
                 wrong.push(Wrong::new(format!("{section}.folder"), message));
             }
-            Exporter::Parquet(parquet) => folders.push(&parquet.folder),
-            Exporter::File(file) if folders.contains(&&file.path) => {
+            Exporter::Parquet(parquet) => folders.push(Path::new(&parquet.folder)),
+            Exporter::File(file) if folders.contains(&file.path.as_path()) => {
                 let message = "another exporter writes to this file";
                 wrong.push(Wrong::new(format!("{section}.path"), message));
             }
@@ -72,7 +70,7 @@ pub(super) fn meant(
                            uncounted; it takes `drop_oldest`, or a `replay` as the source";
             wrong.push(Wrong::new(format!("{section}.when_full"), message));
         }
-        let config = sink(exporter, &section, variable, wrong);
+        let config = sink((name, exporter), config, &section, variable, wrong);
         sinks
             .push((name.clone(), Sink { registration: registration(name, &common), view, config }));
     }
@@ -157,19 +155,16 @@ fn check_otlp(otlp: &written::Otlp, config: &Config, section: &str, wrong: &mut 
 }
 
 fn sink(
-    exporter: &Exporter,
+    (name, exporter): (&str, &Exporter),
+    config: &Config,
     section: &str,
     variable: &dyn Fn(&str) -> Option<String>,
     wrong: &mut Vec<Wrong>,
 ) -> SinkConfig {
     match exporter {
-        Exporter::Parquet(parquet) => SinkConfig::Parquet(ParquetConfig {
-            dir: parquet.folder.clone(),
-            roll_seconds: parquet.roll_seconds,
-            roll_bytes: u64::from(parquet.roll_mib) << 20,
-            row_group_rows: parquet.row_group_rows,
-            zstd_level: parquet.zstd_level,
-        }),
+        Exporter::Parquet(written) => {
+            SinkConfig::Parquet(lake::meant(name, written, config, section, wrong))
+        }
         Exporter::Stdout(stdout) => {
             let format = match stdout.form {
                 StdoutForm::Auto => Format::Auto,

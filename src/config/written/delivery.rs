@@ -1,5 +1,7 @@
 //! The spool and the exporters behind it.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -37,7 +39,7 @@ pub struct Spool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exporter {
-    /// Parquet files in a local folder.
+    /// Parquet files in a folder or an object store. docs/parquet.md has the columns.
     Parquet(Parquet),
     /// This process's standard output.
     Stdout(Stdout),
@@ -110,8 +112,12 @@ pub struct Prometheus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parquet {
-    /// Where.
-    pub folder: PathBuf,
+    /// Where: a folder, or s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX. Several
+    /// daemons may write to one prefix in a store.
+    pub folder: String,
+    /// How an object store is reached, beyond the standard variables of the environment.
+    #[serde(default)]
+    pub store: Store,
     /// A file is finished after this long.
     #[serde(default = "parquet_roll_seconds")]
     #[schemars(range(min = 1))]
@@ -128,6 +134,18 @@ pub struct Parquet {
     #[serde(default = "zstd_level")]
     #[schemars(range(min = 1, max = 22))]
     pub zstd_level: u8,
+    /// Small files of an hour become one of up to this size; 0 leaves them as they are.
+    #[serde(default = "compact_mib")]
+    #[schemars(range(max = 1024))]
+    pub compact_mib: u32,
+    /// Rows older than this go, in the data's own time; left out they stay.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub keep_hours: Option<u32>,
+    /// The most that this exporter's files take, the oldest go first; left out there is no limit.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub keep_mib: Option<u32>,
     /// Only these flows: Whisker's `filters`; left out it takes all.
     #[serde(default)]
     pub filter: Filter,
@@ -145,6 +163,25 @@ pub struct Parquet {
     #[serde(default = "lag_max_mib")]
     #[schemars(range(min = 1))]
     pub lag_max_mib: u32,
+}
+
+/// How an object store is reached. Credentials come from the environment, as in `AWS_ACCESS_KEY_ID`,
+/// `AZURE_STORAGE_ACCOUNT_KEY` or `GOOGLE_SERVICE_ACCOUNT`, or from `options`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The store's address, where it is not the cloud's own, as in http://127.0.0.1:9000.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// Whether an address without TLS may be used.
+    pub allow_http: bool,
+    /// More options, by the names of object_store, as in `aws_virtual_hosted_style_request`. Values
+    /// are never shown.
+    pub options: BTreeMap<String, String>,
+    /// Files larger than this are uploaded in parts of this size.
+    #[schemars(range(min = 5, max = 1024))]
+    pub part_mib: Option<u32>,
 }
 
 /// Standard output.
@@ -201,6 +238,10 @@ fn parquet_roll_mib() -> u32 {
 
 fn row_group_rows() -> u32 {
     32_768
+}
+
+fn compact_mib() -> u32 {
+    128
 }
 
 fn zstd_level() -> u8 {
@@ -262,6 +303,20 @@ impl Exporter {
             Self::File(it) => common!("file", it),
             Self::Prometheus(it) => common!("prometheus", it),
         }
+    }
+}
+
+// === impl Store ===
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("Store")
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("allow_http", &self.allow_http)
+            .field("options", &options)
+            .finish_non_exhaustive()
     }
 }
 

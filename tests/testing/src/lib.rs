@@ -1,5 +1,6 @@
 //! What tests share that need more of a machine than every machine has.
 
+mod gateway;
 pub mod kafka;
 
 use std::fs::{File, OpenOptions};
@@ -7,6 +8,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+pub use gateway::Gateway;
 
 /// Says loudly that a test does not run here, and why. Where `CI` is `true` that is a failure.
 ///
