@@ -10,6 +10,7 @@ mod table;
 
 use std::sync::Arc;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
@@ -60,12 +61,20 @@ pub enum SqlError {
     /// The columns of the table.
     #[error("making the table `flows`")]
     Columns(#[from] ColumnsError),
-    /// What is asked is no question, or not of this table.
-    #[error("this is no question that can be answered")]
-    Asked(#[source] Box<DataFusionError>),
+    /// What is asked is no question, or not of this table. (What DataFusion says has its causes in it.)
+    #[error("this is no question that can be answered: {}", .0.strip_backtrace())]
+    Asked(Box<DataFusionError>),
+    /// A column that is not there.
+    #[error("`flows` has no column \"{name}\"{near}; `DESCRIBE flows` lists them")]
+    NoColumn {
+        /// What was asked for.
+        name: String,
+        /// What may be meant.
+        near: String,
+    },
     /// Answering.
-    #[error("answering")]
-    Answering(#[source] Box<DataFusionError>),
+    #[error("answering: {}", .0.strip_backtrace())]
+    Answering(Box<DataFusionError>),
     /// Columns that a form has no place for.
     #[error(
         "{form} has no place for the lists and maps in {columns}; name the columns or parts that are \
@@ -115,7 +124,6 @@ impl Sql {
     /// # Errors
     /// When it is not SQL, names what is not there, or would change something.
     pub async fn ask(&self, sql: &str) -> Result<Answer, SqlError> {
-        let asked = |error: DataFusionError| SqlError::Asked(Box::new(error));
         let reading = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -140,6 +148,25 @@ impl std::fmt::Debug for Sql {
         f.debug_struct("Sql").field("table", &self.table).finish_non_exhaustive()
     }
 }
+
+/// What is wrong with a question.
+fn asked(error: DataFusionError) -> SqlError {
+    let DataFusionError::SchemaError(schema, _) = error.find_root() else {
+        return SqlError::Asked(Box::new(error));
+    };
+    let SchemaError::FieldNotFound { field, valid_fields } = &**schema else {
+        return SqlError::Asked(Box::new(error));
+    };
+    let likeness = |name: &str| strsim::jaro_winkler(&field.name, name);
+    let known = valid_fields.iter().map(|known| known.name.as_str());
+    let nearest = known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let near = nearest.filter(|name| likeness(name) > LIKE);
+    let near = near.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+    SqlError::NoColumn { name: field.name.clone(), near }
+}
+
+/// So like must a name be to what was asked for.
+const LIKE: f64 = 0.8;
 
 // === impl Answer ===
 

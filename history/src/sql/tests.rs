@@ -141,6 +141,7 @@ fn a_question_that_would_change_something_or_is_none_is_refused() {
     assert!(!file.exists());
     let error = whole(&ask(&lake, "SELECT sauce_name FROM flows").unwrap_err());
     assert!(error.contains("sauce_name") && error.contains("source_name"), "{error}");
+    assert!(error.len() < 200, "not all columns: {error}");
     let error = whole(&ask(&lake, "SELECT * FROM flow").unwrap_err());
     assert!(error.contains("flow"), "{error}");
     let error = write(&lake, "SELECT id, source_labels FROM flows", Form::Csv).unwrap_err();
