@@ -228,3 +228,38 @@ fn a_folder_that_is_not_there_is_named() {
     let error = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert_eq!(error, "reading history: opening /nowhere/at/all");
 }
+
+/// Files of every version that was ever written are read back as they were. `BLESS=1` writes the one of
+/// this version where there is none: a golden file is never written again.
+#[test]
+fn golden_files_of_every_version_are_read_back() {
+    let golden = Path::new("golden");
+    let name = columns::VERSION.replace('/', "-");
+    if std::env::var_os("BLESS").is_some() && !golden.join(&name).exists() {
+        let mut lake = Lake::empty(2_026);
+        let flows = lake.sampler.closed(0, 12).rows;
+        lake.write("golden.parquet", &flows, columns::VERSION);
+        std::fs::create_dir_all(golden.join(&name)).unwrap();
+        let file = golden.join(&name).join("golden.parquet");
+        std::fs::copy(lake.some_file(), file).unwrap();
+        let rows: Vec<String> =
+            lake.rows.values().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
+        std::fs::write(golden.join(&name).join("rows.jsonl"), rows.concat()).unwrap();
+    }
+    let mut versions = 0;
+    for version in std::fs::read_dir(golden).unwrap() {
+        let folder = version.unwrap().path();
+        let rows = std::fs::read_to_string(folder.join("rows.jsonl")).unwrap();
+        let mut expected: Vec<&str> = rows.lines().collect();
+        let history = History::open(&Place::Folder(folder.clone()).into()).unwrap();
+        let found = history.read(Query::default()).unwrap();
+        let mut found: Vec<String> =
+            found.map(|row| serde_json::to_string(&row.unwrap()).unwrap()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{}", folder.display());
+        assert!(!found.is_empty());
+        versions += 1;
+    }
+    assert!(golden.join(&name).is_dir() && versions > 0, "the version of today is among them");
+}
