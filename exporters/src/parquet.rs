@@ -316,9 +316,8 @@ impl Exporter for ParquetLake {
     }
 
     fn chore_due(&self) -> Option<Instant> {
-        // What is planned must be found again under its name.
-        let keeper = self.keeper.as_ref().filter(|_| self.plan.is_none());
-        keeper.and_then(Keeper::due)
+        // What is planned and compacted meanwhile is found again by the manifest and the names.
+        self.keeper.as_ref().and_then(Keeper::due)
     }
 
     async fn chore(&mut self) {
